@@ -1,0 +1,50 @@
+// Choosing the next token from logits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace sluice {
+
+// Applied in this order: penalties, then temperature, top-k, top-p, min-p on what is left.
+struct SamplingOptions {
+  float temperature = 0.0f;         // 0 is greedy: the lowest id of the highest logit
+  std::size_t top_k = 0;            // 0: off
+  float top_p = 1.0f;               // 1: off
+  float min_p = 0.0f;               // 0: off
+  float repetition_penalty = 1.0f;  // divides positive and multiplies negative logits; 1: off
+  float presence_penalty = 0.0f;    // subtracted once from a token that has occurred
+  float frequency_penalty = 0.0f;   // subtracted once per occurrence
+  std::size_t penalty_tokens = 64;  // how far back occurrences are counted; 0: all
+  std::uint64_t seed = 0;
+};
+
+// Throws Error{kUsage} naming the option, its value and the range accepted.
+void check(const SamplingOptions& options);
+
+// One sequence's sampler: the same seed and logits give the same tokens, on any machine. Keeps its
+// buffers, so that it allocates nothing after the first call. Not thread-safe.
+class Sampler {
+ public:
+  explicit Sampler(const SamplingOptions& options);
+  // Tokens already there (the prompt) count for the penalties.
+  void accept(std::span<const std::int32_t> tokens);
+  // Picks and accepts a token. `logits` [vocab] is not changed. A NaN logit is never picked; if all
+  // are NaN or -inf, throws Error{kInternal}.
+  std::int32_t sample(std::span<const float> logits);
+
+ private:
+  struct Candidate {
+    float logit;
+    std::int32_t token;
+  };
+  SamplingOptions options_;
+  std::uint64_t random_[4];  // xoshiro256**, seeded by splitmix64
+  std::vector<std::int32_t> history_;
+  std::vector<std::uint32_t> counts_;  // [vocab], occurrences within penalty_tokens
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace sluice
