@@ -17,7 +17,7 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;  // divides positive and multiplies negative logits; 1: off
   float presence_penalty = 0.0f;    // subtracted once from a token that has occurred
   float frequency_penalty = 0.0f;   // subtracted once per occurrence
-  std::size_t penalty_tokens = 64;  // how far back occurrences are counted; 0: all
+  std::size_t penalty_tokens = 64;  // how far back occurrences are counted; 0: all (2^20 at most)
   std::uint64_t seed = 0;
 };
 
@@ -37,12 +37,28 @@ class Sampler {
 
  private:
   struct Candidate {
+    double weight;  // relative to the likeliest candidate's, which is 1
     float logit;
     std::int32_t token;
   };
+  static bool comes_first(const Candidate& a, const Candidate& b);
+
+  void count(std::int32_t token);
+  void reserve(std::size_t vocab);
+  float penalise(float logit, std::size_t token) const;
+  std::int32_t pick_greedy(std::span<const float> logits) const;
+  std::int32_t draw(std::span<const float> logits);
+  void collect(std::span<const float> logits);
+  void keep_top_k();
+  double weigh();
+  double keep_top_p(double total);
+  double keep_min_p();
+
   SamplingOptions options_;
-  std::uint64_t random_[4];  // xoshiro256**, seeded by splitmix64
-  std::vector<std::int32_t> history_;
+  bool penalised_ = false;
+  std::uint64_t random_[4];            // xoshiro256**, seeded by splitmix64
+  std::vector<std::int32_t> history_;  // the last penalty_tokens tokens, a ring
+  std::size_t oldest_ = 0;
   std::vector<std::uint32_t> counts_;  // [vocab], occurrences within penalty_tokens
   std::vector<Candidate> candidates_;
 };
