@@ -22,6 +22,8 @@ struct TinyReference {
 };
 
 // Logits after the token at `position` of a prompt with its continuation, at every stride-th id.
+// The first probe of a prompt lies in its middle, the second at its end, the third before the last
+// id.
 struct LogitsProbe {
   std::size_t position = 0;
   std::vector<float> values;  // [ceil(vocab / stride)], of ids 0, stride, 2 stride...

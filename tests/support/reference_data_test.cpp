@@ -39,6 +39,43 @@ TEST_CASE("reference: every tiny model has its file, its ids and logits that say
   }
 }
 
+TEST_CASE("reference: every prompt has a continuation, its gaps and probes inside the sequence") {
+  const LogitsReference& reference = logits_reference();
+  REQUIRE(reference.prompts.size() == 24);
+  for (const PromptReference& prompt : reference.prompts) {
+    CAPTURE(prompt.name);
+    CHECK(ids_lie_within(prompt.ids, reference.vocab));
+    CHECK(ids_lie_within(prompt.continuation, reference.vocab));
+    CHECK(prompt.continuation.size() == 48);
+    CHECK(prompt.gaps.size() == prompt.continuation.size());
+    CHECK(std::ranges::min(prompt.gaps) >= 0.0f);
+    REQUIRE(prompt.probes.size() == 3);
+    CHECK(prompt.probes[1].position == prompt.ids.size() - 1);
+    for (const LogitsProbe& probe : prompt.probes) {
+      CHECK(probe.position < prompt.ids.size() + prompt.continuation.size());
+      CHECK(probe.values.size() == reference.vocab / reference.stride);
+      CHECK(all_finite(probe.values));
+    }
+  }
+}
+
+TEST_CASE("reference: a picked id that was probed has the highest of the probed logits") {
+  const LogitsReference& reference = logits_reference();
+  std::size_t checked = 0;
+  for (const PromptReference& prompt : reference.prompts) {
+    for (const LogitsProbe& probe : prompt.probes) {
+      if (probe.position + 1 < prompt.ids.size()) continue;
+      const auto id =
+          static_cast<std::size_t>(prompt.continuation[probe.position + 1 - prompt.ids.size()]);
+      if (id % reference.stride != 0) continue;
+      CAPTURE(prompt.name);
+      CHECK(std::ranges::max(probe.values) == probe.values[id / reference.stride]);
+      ++checked;
+    }
+  }
+  CHECK(checked > 0);
+}
+
 TEST_CASE("reference: the relative error is that of 2-norms, and NaN never passes for small") {
   const float wanted[] = {3.0f, 4.0f};
   const float near[] = {3.0f, 4.5f};
