@@ -29,8 +29,8 @@ struct alignas(16) ActivationGroup {
   std::int8_t high[kActivationGroup];
   std::int8_t low[kActivationGroup];  // -64..63
   float scale;                        // value = scale * (128 * high + low)
-  std::int32_t sums[2];               // of (128 * high + low) over columns 0..15 and 16..31
-  float padding;
+  std::int32_t half_sums[2];          // of (128 * high + low) over columns 0..15 and 16..31
+  std::int32_t sum;                   // and over all
 };
 static_assert(sizeof(ActivationGroup) == 80);
 

@@ -1,0 +1,122 @@
+#include "layers/products.h"
+
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+#include "layers/products_isa.h"
+#include "memory/error.h"
+#include "memory/parallel.h"
+#include "memory/units.h"
+
+namespace sluice {
+
+namespace {
+
+struct IsaTable {
+  std::array<const ProductKernels*, 3> kernels{};
+  std::array<std::string_view, 3> names{};
+  std::size_t count = 0;
+  const ProductKernels* used = nullptr;
+
+  IsaTable() {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vnni")) {
+      add(kProductsAvx512);
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c")) {
+      add(kProductsAvx2);
+    }
+    add(kProductsBaseline);
+    used = kernels[0];
+  }
+
+  void add(const ProductKernels& isa) {
+    kernels[count] = &isa;
+    names[count++] = isa.name;
+  }
+};
+
+IsaTable& isa_table() {
+  static IsaTable table;
+  return table;
+}
+
+// A piece of work worth handing to another thread, in the time of the kernels: waking one costs
+// microseconds.
+constexpr double kPieceSeconds = 10e-6;
+constexpr double kBytesPerSecond = 40e9;      // that one thread reads
+constexpr double kProductsPerSecond = 250e9;  // that one thread multiplies and adds
+constexpr std::size_t kTokensAtOnce = 32;     // per piece, so that activations stay in cache
+
+double panel_seconds(const ProductArgs& args, std::size_t tokens) {
+  const auto bytes = static_cast<double>(panel_bytes(args.type, args.columns));
+  const auto products = static_cast<double>(kPanelRows * args.columns * tokens);
+  return std::max(bytes / kBytesPerSecond, products / kProductsPerSecond);
+}
+
+ProductArgs some_tokens(const ProductArgs& args, std::size_t first, std::size_t last) {
+  ProductArgs some = args;
+  some.tokens = last - first;
+  some.out += first * args.out_stride;
+  if (args.in != nullptr) some.in += first * (args.columns / kActivationGroup);
+  if (args.in_f32 != nullptr) some.in_f32 += first * args.columns;
+  return some;
+}
+
+}  // namespace
+
+void quantise_activations(const float* in, std::size_t tokens, std::size_t columns,
+                          ActivationGroup* out) {
+  assert(columns % kActivationGroup == 0);
+  isa_table().used->quantise(in, tokens, columns, out);
+}
+
+void product(const ProductArgs& args) {
+  assert(is_quantised(args.type) ? args.in != nullptr : args.in_f32 != nullptr);
+  if (args.rows == 0 || args.tokens == 0) return;
+  const ProductKernels& kernels = *isa_table().used;
+  const std::size_t panels = ceil_div(args.rows, kPanelRows);
+  const std::size_t token_blocks = ceil_div(args.tokens, kTokensAtOnce);
+  const double seconds = panel_seconds(args, std::min(args.tokens, kTokensAtOnce));
+  const auto grain = static_cast<std::size_t>(kPieceSeconds / seconds) + 1;
+
+  // One index counts the panels of the first block of tokens, then those of the next.
+  parallel_for(panels * token_blocks, grain, [&](std::size_t begin, std::size_t end) {
+    while (begin < end) {
+      const std::size_t block = begin / panels;
+      const std::size_t first = begin % panels;
+      const std::size_t last = std::min(panels, first + (end - begin));
+      const std::size_t token = block * kTokensAtOnce;
+      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + kTokensAtOnce)), first,
+                     last);
+      begin += last - first;
+    }
+  });
+}
+
+std::span<const std::string_view> product_isas() {
+  return {isa_table().names.data(), isa_table().count};
+}
+
+std::string_view product_isa() {
+  return isa_table().used->name;
+}
+
+void force_product_isa(std::string_view name) {
+  IsaTable& table = isa_table();
+  for (std::size_t i = 0; i < table.count; ++i) {
+    if (table.names[i] != name) continue;
+    table.used = table.kernels[i];
+    return;
+  }
+  throw Error(ErrorKind::kUsage, text("instruction set ", name,
+                                      " is not supported here; the best is ", table.names[0]));
+}
+
+}  // namespace sluice

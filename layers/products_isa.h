@@ -1,0 +1,22 @@
+// What products.cpp asks of the kernels of one instruction set.
+#pragma once
+
+#include <string_view>
+
+#include "layers/products.h"
+
+namespace sluice {
+
+// Compiled from one source, layers/products_kernels.h, once for each instruction set.
+struct ProductKernels {
+  std::string_view name;
+  void (*quantise)(const float* in, std::size_t tokens, std::size_t columns, ActivationGroup* out);
+  // Panels [first, last) of `args` with all its tokens, on this thread.
+  void (*panels)(const ProductArgs& args, std::size_t first, std::size_t last);
+};
+
+extern const ProductKernels kProductsBaseline;
+extern const ProductKernels kProductsAvx2;
+extern const ProductKernels kProductsAvx512;
+
+}  // namespace sluice

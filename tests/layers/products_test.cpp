@@ -1,0 +1,333 @@
+#include "layers/products.h"
+
+#include <doctest/doctest.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "memory/error.h"
+#include "tests/support/random_weights.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kColumns = 512;
+
+// Puts back the best instruction set when a test ends.
+struct IsaScope {
+  explicit IsaScope(std::string_view name) { force_product_isa(name); }
+  ~IsaScope() { force_product_isa(product_isas()[0]); }
+  IsaScope(const IsaScope&) = delete;
+  IsaScope& operator=(const IsaScope&) = delete;
+};
+
+// A matrix and activations, as the product takes them and as plain numbers.
+struct Case {
+  DType type;
+  std::size_t rows;
+  std::size_t tokens;
+  std::size_t columns;
+  std::vector<std::byte> panels;
+  std::vector<float> weights;  // [rows, columns]
+  std::vector<float> in;       // [tokens, columns]
+  std::vector<ActivationGroup> groups;
+
+  Case(DType type_, std::size_t rows_, std::size_t tokens_, std::size_t columns_ = kColumns)
+      : Case(type_, rows_, tokens_, columns_, random_rows(type_, rows_, columns_, 7),
+             random_floats(tokens_ * columns_, 8)) {}
+
+  Case(DType type_, std::size_t rows_, std::size_t tokens_, std::size_t columns_,
+       const std::vector<std::byte>& file_rows, std::vector<float> in_)
+      : type(type_), rows(rows_), tokens(tokens_), columns(columns_), in(std::move(in_)) {
+    panels = pack_rows(type, file_rows, rows, columns);
+    weights.resize(rows * columns);
+    for (std::size_t row = 0; row < rows; ++row) {
+      decode_row(type, file_rows.data() + row * row_bytes(type, columns), columns,
+                 &weights[row * columns]);
+    }
+    quantise();
+  }
+
+  void quantise() {
+    if (columns % kActivationGroup != 0) return;
+    groups.resize(tokens * columns / kActivationGroup);
+    quantise_activations(in.data(), tokens, columns, groups.data());
+  }
+
+  ProductArgs args(float* out) const {
+    return {type, panels.data(), rows, columns, groups.data(), in.data(), tokens, out, rows, false};
+  }
+
+  std::vector<float> run() const {
+    std::vector<float> out(tokens * rows);
+    product(args(out.data()));
+    return out;
+  }
+};
+
+// What the activations of a group stand for.
+double activation(const ActivationGroup& group, std::size_t i) {
+  return static_cast<double>(group.scale) * (128 * group.high[i] + group.low[i]);
+}
+
+struct Truth {
+  double value = 0;      // of the activations as given
+  double quantised = 0;  // of the activations as quantised (as given, for float types)
+  double size = 0;       // sqrt of the sum of squares of all products: what rounding goes by
+};
+
+std::vector<Truth> truth_of(const Case& c) {
+  std::vector<double> quantised(c.in.begin(), c.in.end());
+  if (is_quantised(c.type)) {
+    for (std::size_t i = 0; i < quantised.size(); ++i) {
+      quantised[i] = activation(c.groups[i / kActivationGroup], i % kActivationGroup);
+    }
+  }
+  std::vector<Truth> all(c.tokens * c.rows);
+  for (std::size_t t = 0; t < c.tokens; ++t) {
+    for (std::size_t r = 0; r < c.rows; ++r) {
+      Truth& truth = all[t * c.rows + r];
+      for (std::size_t i = 0; i < c.columns; ++i) {
+        const double weight = c.weights[r * c.columns + i];
+        const double in = c.in[t * c.columns + i];
+        truth.value += weight * in;
+        truth.quantised += weight * quantised[t * c.columns + i];
+        truth.size += weight * in * weight * in;
+      }
+      truth.size = std::sqrt(truth.size);
+    }
+  }
+  return all;
+}
+
+bool same_bits(const float* a, const float* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+
+// --- Against double precision
+
+TEST_CASE("products: every type, number of tokens, number of rows and instruction set is right") {
+  for (const DType type : kAllDTypes) {
+    const Case whole(type, 100, 64);
+    const std::vector<Truth> truth = truth_of(whole);
+    for (const std::string_view isa : product_isas()) {
+      const IsaScope scope(isa);
+      CAPTURE(dtype_info(type).name);
+      CAPTURE(isa);
+      for (const std::size_t tokens : {1, 2, 3, 5, 8, 17, 64}) {
+        for (const std::size_t rows : {1, 15, 16, 17, 100}) {
+          for (const bool accumulate : {false, true}) {
+            constexpr float kBefore = 3.0f;
+            const std::size_t stride = rows + 3;
+            std::vector<float> out(tokens * stride, kBefore);
+            ProductArgs args = whole.args(out.data());
+            args.tokens = tokens;
+            args.rows = rows;
+            args.out_stride = stride;
+            args.accumulate = accumulate;
+            product(args);
+            double worst = 0;
+            double worst_quantised = 0;
+            bool outside_untouched = true;
+            for (std::size_t i = 0; i < out.size(); ++i) {
+              if (i % stride >= rows) {
+                outside_untouched &= out[i] == kBefore;
+                continue;
+              }
+              const Truth& right = truth[i / stride * whole.rows + i % stride];
+              const double got = out[i] - (accumulate ? kBefore : 0);
+              worst = std::max(worst, std::abs(got - right.value) / right.size);
+              worst_quantised =
+                  std::max(worst_quantised, std::abs(got - right.quantised) / right.size);
+            }
+            CAPTURE(tokens);
+            CAPTURE(rows);
+            CAPTURE(accumulate);
+            REQUIRE(outside_untouched);
+            REQUIRE(worst < 3e-4);            // activations of 15 bits
+            REQUIRE(worst_quantised < 2e-5);  // f32 sums of exact integers
+          }
+        }
+      }
+    }
+  }
+}
+
+// Integer sums must not saturate: the largest values of every type against the largest activations.
+TEST_CASE("products: extreme weights and activations stay exact") {
+  for (const DType type : kAllDTypes) {
+    if (!is_quantised(type)) continue;
+    for (const int byte : {0x00, 0x7f, 0x80, 0xff}) {
+      std::vector<std::byte> file_rows(16 * row_bytes(type, kColumns),
+                                       static_cast<std::byte>(byte));
+      for (std::size_t g = 0; g < file_rows.size(); g += dtype_info(type).group_bytes) {
+        for (const std::size_t at : halves_at(type)) {
+          const std::uint16_t half = float_to_half(at % 4 == 0 ? 0.5f : 0.25f);
+          std::memcpy(&file_rows[g + at], &half, sizeof(half));
+        }
+      }
+      std::vector<float> in(3 * kColumns);
+      for (std::size_t i = 0; i < in.size(); ++i) {
+        in[i] = i < kColumns ? 1.0f : i < 2 * kColumns ? -1.0f : i % 2 == 0 ? 1.0f : -0.992f;
+      }
+      const Case c(type, 16, 3, kColumns, file_rows, in);
+      const std::vector<Truth> truth = truth_of(c);
+      for (const std::string_view isa : product_isas()) {
+        const IsaScope scope(isa);
+        const std::vector<float> out = c.run();
+        CAPTURE(dtype_info(type).name);
+        CAPTURE(byte);
+        CAPTURE(isa);
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          CAPTURE(i);
+          REQUIRE(std::abs(out[i] - truth[i].quantised) <= 1e-5 * truth[i].size);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products: float matrices of any number of columns are right") {
+  for (const DType type : {DType::kF32, DType::kF16}) {
+    for (const std::size_t columns : {1, 3, 31, 100}) {
+      const Case c(type, 17, 15, columns);
+      const std::vector<Truth> truth = truth_of(c);
+      for (const std::string_view isa : product_isas()) {
+        const IsaScope scope(isa);
+        const std::vector<float> out = c.run();
+        CAPTURE(columns);
+        CAPTURE(isa);
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          REQUIRE(std::abs(out[i] - truth[i].value) <= 1e-5 * truth[i].size);
+        }
+      }
+    }
+  }
+}
+
+// --- The same bits
+
+TEST_CASE("products: a token's bits don't depend on its company, the panels or the threads") {
+  constexpr std::size_t kRows = 1000;
+  constexpr std::size_t kTokens = 77;
+  using oneapi::tbb::global_control;
+  const global_control real_threads(global_control::max_allowed_parallelism, 4);
+  for (const DType type : kAllDTypes) {
+    const Case c(type, kRows, kTokens, 256);
+    for (const std::string_view isa : product_isas()) {
+      const IsaScope scope(isa);
+      CAPTURE(dtype_info(type).name);
+      CAPTURE(isa);
+      const std::vector<float> whole = c.run();
+      for (const int threads : {1, 2, 4}) {
+        oneapi::tbb::task_arena arena(threads);
+        std::vector<float> out;
+        arena.execute([&] { out = c.run(); });
+        CAPTURE(threads);
+        REQUIRE(same_bits(out.data(), whole.data(), out.size()));
+      }
+      std::vector<float> row(kRows);
+      for (std::size_t t = 0; t < kTokens; t += 5) {
+        ProductArgs alone = c.args(row.data());
+        alone.in += t * c.columns / kActivationGroup;
+        alone.in_f32 += t * c.columns;
+        alone.tokens = 1;
+        product(alone);
+        CAPTURE(t);
+        REQUIRE(same_bits(row.data(), &whole[t * kRows], kRows));
+      }
+      std::vector<float> split(kTokens * kRows);
+      for (std::size_t panel = 0; panel * kPanelRows < kRows; panel += 7) {
+        const std::size_t begin = panel * kPanelRows;
+        ProductArgs some = c.args(split.data() + begin);
+        some.panels += panel * panel_bytes(type, c.columns);
+        some.rows = std::min(kRows - begin, 7 * kPanelRows);
+        product(some);
+      }
+      REQUIRE(same_bits(split.data(), whole.data(), split.size()));
+    }
+  }
+}
+
+TEST_CASE("products: activations are quantised to the same bits by every instruction set") {
+  std::vector<float> in = random_floats(64 * kActivationGroup, 3);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] *= std::exp2(static_cast<float>(i / 32) - 50);
+  std::vector<ActivationGroup> best(64);
+  quantise_activations(in.data(), 2, in.size() / 2, best.data());
+  for (const std::string_view isa : product_isas()) {
+    const IsaScope scope(isa);
+    std::vector<ActivationGroup> groups(64);
+    quantise_activations(in.data(), 2, in.size() / 2, groups.data());
+    CAPTURE(isa);
+    CHECK(std::memcmp(groups.data(), best.data(), groups.size() * sizeof(groups[0])) == 0);
+  }
+}
+
+// --- Activations
+
+TEST_CASE("products: quantised activations are within half a step, and their sums are right") {
+  std::vector<float> in = random_floats(32 * kActivationGroup, 5);
+  std::fill_n(in.begin(), kActivationGroup, 0.0f);
+  std::fill_n(in.begin() + kActivationGroup, kActivationGroup, 1e-38f);
+  std::vector<ActivationGroup> groups(32);
+  quantise_activations(in.data(), 1, in.size(), groups.data());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const ActivationGroup& group = groups[g];
+    float largest = 0;
+    int sums[2] = {};
+    for (std::size_t i = 0; i < kActivationGroup; ++i) {
+      largest = std::max(largest, std::abs(in[g * kActivationGroup + i]));
+      sums[i / 16] += 128 * group.high[i] + group.low[i];
+    }
+    CAPTURE(g);
+    CHECK(group.half_sums[0] == sums[0]);
+    CHECK(group.half_sums[1] == sums[1]);
+    CHECK(group.sum == sums[0] + sums[1]);
+    for (std::size_t i = 0; i < kActivationGroup; ++i) {
+      REQUIRE((group.low[i] >= -64 && group.low[i] <= 63));
+      const double error = std::abs(activation(group, i) - in[g * kActivationGroup + i]);
+      REQUIRE(error <= std::max(1e-30, largest / 16319.0 * 0.502));
+    }
+  }
+}
+
+TEST_CASE("products: one non-finite activation makes all its token's outputs NaN, and no other's") {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    for (const DType type : kAllDTypes) {
+      if (!is_quantised(type)) continue;
+      Case c(type, 20, 3, 256);
+      c.in[256 + 100] = bad;
+      for (const std::string_view isa : product_isas()) {
+        const IsaScope scope(isa);
+        c.quantise();
+        const std::vector<float> out = c.run();
+        CAPTURE(dtype_info(type).name);
+        CAPTURE(isa);
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          CAPTURE(i);
+          REQUIRE(std::isnan(out[i]) == (i / 20 == 1));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products: an instruction set that isn't there is refused by name") {
+  CHECK(product_isas().back() == "baseline");
+  try {
+    force_product_isa("abacus");
+    FAIL("abacus was accepted");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::kUsage);
+    CHECK(std::string(error.what()).find("abacus") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace sluice
