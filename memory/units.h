@@ -36,6 +36,9 @@ std::string print_bytes(std::uint64_t bytes);
 std::string print_rate(double bytes_per_second);
 
 // "96MiB", "1.5GiB", "2048" (bytes), "24GB" (decimal). Throws Error{kUsage} naming `option`.
+// "96M" is refused, for it says neither MiB nor MB. Letters may be of either case.
 std::size_t parse_bytes(std::string_view text, std::string_view option);
+// "16GB/s", "1.5GiB/s", in bytes per second and never 0. Throws as parse_bytes does.
+double parse_rate(std::string_view text, std::string_view option);
 
 }  // namespace sluice
