@@ -34,6 +34,7 @@ using MetaValue =
     std::variant<bool, std::int64_t, std::uint64_t, double, std::string_view, std::vector<bool>,
                  std::vector<std::int64_t>, std::vector<std::uint64_t>, std::vector<double>,
                  std::vector<std::string_view>>;
+using Metadata = std::map<std::string, MetaValue, std::less<>>;
 
 // Owns the mappings that tensors and strings point into. Immutable after opening, so any thread
 // may read. Everything in it has been checked against the file's size.
@@ -44,15 +45,19 @@ class ModelFile {
   // be accepted.
   static ModelFile open(const std::filesystem::path& path);
 
+  // Of split files: the first, which has the metadata.
   const std::filesystem::path& path() const { return path_; }
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr if absent
   const TensorInfo& tensor(std::string_view name) const;       // throws kBadFile if absent
   std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const;
+  // Advice about a tensor's bytes, see MappedFile.
+  void will_need(const TensorInfo& tensor) const;
+  void done_with(const TensorInfo& tensor) const;
   const MappedFile& file(std::size_t index) const { return files_[index]; }
   std::size_t file_bytes() const;  // all files together
 
-  const std::map<std::string, MetaValue, std::less<>>& metadata() const { return metadata_; }
+  const Metadata& metadata() const { return metadata_; }
   // Absent: nothing. Present with another type, or out of the range of the result: Error{kBadFile}.
   std::optional<bool> find_bool(std::string_view key) const;
   std::optional<std::uint64_t> find_uint(std::string_view key) const;
@@ -66,14 +71,26 @@ class ModelFile {
   std::string_view get_string(std::string_view key) const;
 
  private:
-  friend class GgufReader;
   ModelFile() = default;
+  static ModelFile open_one(const std::filesystem::path& path);
+  static ModelFile open_parts(const std::filesystem::path& path, std::uint64_t part_count);
+  // `number` counts from 0.
+  static ModelFile open_part(const std::string& stem, std::uint64_t number,
+                             std::uint64_t part_count);
+  void append(ModelFile part);
+  const MetaValue* find_value(std::string_view key) const;  // nullptr if absent
+  template <typename T>
+  const T* find(std::string_view key, std::string_view wanted) const;
+  [[noreturn]] void fail_type(std::string_view key, const MetaValue& value,
+                              std::string_view wanted) const;
+  [[noreturn]] void fail(std::string_view key, std::string_view found,
+                         std::string_view wanted) const;
 
   std::filesystem::path path_;
   std::vector<MappedFile> files_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::size_t, std::less<>> tensor_index_;
-  std::map<std::string, MetaValue, std::less<>> metadata_;
+  Metadata metadata_;
 };
 
 }  // namespace sluice
