@@ -37,12 +37,13 @@ install_packages() {
   "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# build PRESET [CMAKE OPTION...]: everything of that preset, into build/PRESET.
+# build PRESET TARGET [CMAKE OPTION...]: into build/PRESET.
 build() {
-  local preset=$1
-  say "building build/$preset"
-  cmake --preset "$@" >/dev/null
-  cmake --build "build/$preset"
+  local preset=$1 target=$2
+  shift 2
+  say "building $target in build/$preset"
+  cmake --preset "$preset" "$@" >/dev/null
+  cmake --build "build/$preset" --target "$target"
 }
 
 # Is this file the model, whole?
