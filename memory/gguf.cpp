@@ -85,10 +85,54 @@ std::string print_shape(const std::vector<std::size_t>& shape) {
   return out + "]";
 }
 
-}  // namespace
+// Reads forward from the start; every read is checked against what is left.
+class GgufReader {
+ public:
+  GgufReader(std::span<const std::byte> file, const std::filesystem::path& path)
+      : file_(file), path_(printable_path(path)) {}
+  GgufHeader read();
 
-GgufReader::GgufReader(std::span<const std::byte> file, const std::filesystem::path& path)
-    : file_(file), path_(printable_path(path)) {}
+ private:
+  struct Counts {
+    std::uint64_t tensors;
+    std::uint64_t keys;
+  };
+  Counts read_counts();
+  void check_count(std::string_view what, std::uint64_t count, std::uint64_t least_bytes,
+                   std::uint64_t most) const;
+  void read_entry(Metadata& metadata);
+  MetaValue read_value(std::uint32_t type);
+  MetaValue read_array();
+  // One value, or all `count` values of an array.
+  MetaValue read_values(std::uint32_t type, std::optional<std::uint64_t> count);
+  template <typename Stored, typename Value>
+  MetaValue read_numbers(std::optional<std::uint64_t> count);
+  MetaValue read_bools(std::optional<std::uint64_t> count);
+  MetaValue read_strings(std::optional<std::uint64_t> count);
+
+  std::size_t alignment(const Metadata& metadata);
+  TensorInfo read_tensor();
+  DType read_dtype();
+  std::size_t tensor_size(const TensorInfo& tensor) const;
+  void place_tensors(std::vector<TensorInfo>& tensors, std::size_t alignment_bytes);
+  void check_overlaps(const std::vector<TensorInfo>& tensors);
+  void check_names(const std::vector<TensorInfo>& tensors);
+
+  template <typename T>
+  T read_fixed(std::string_view field);
+  bool read_bool();
+  std::string_view read_string(std::string_view field);
+  void need(std::uint64_t size_bytes, std::string_view field) const;
+  std::uint64_t left() const { return file_.size() - at_; }
+  template <typename... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const;
+
+  std::span<const std::byte> file_;
+  std::string path_;                // as messages show it
+  std::string subject_ = "header";  // what is being read, as messages show it
+  std::size_t at_ = 0;              // the next byte to read
+  std::uint64_t array_values_ = 0;  // of all arrays so far
+};
 
 template <typename... Parts>
 void GgufReader::fail(const Parts&... parts) const {
@@ -163,17 +207,18 @@ GgufReader::Counts GgufReader::read_counts() {
   Counts counts{};
   counts.tensors = read_fixed<std::uint64_t>("tensor count");
   counts.keys = read_fixed<std::uint64_t>("metadata count");
-  const auto check = [&](std::string_view what, std::uint64_t count, std::uint64_t least_bytes,
-                         std::uint64_t most) {
-    if (count > left() / least_bytes) {
-      fail(what, " is ", count, ", but the ", left(), " bytes that follow hold at most ",
-           left() / least_bytes, "; the file is cut short or damaged");
-    }
-    if (count > most) fail(what, " is ", count, ", at most ", most, " is accepted");
-  };
-  check("tensor count", counts.tensors, kLeastTensorBytes, kGgufMaxTensors);
-  check("metadata count", counts.keys, kLeastEntryBytes, kGgufMaxKeys);
+  check_count("tensor count", counts.tensors, kLeastTensorBytes, kGgufMaxTensors);
+  check_count("metadata count", counts.keys, kLeastEntryBytes, kGgufMaxKeys);
   return counts;
+}
+
+void GgufReader::check_count(std::string_view what, std::uint64_t count, std::uint64_t least_bytes,
+                             std::uint64_t most) const {
+  if (count > left() / least_bytes) {
+    fail(what, " is ", count, ", but the ", left(), " bytes that follow hold at most ",
+         left() / least_bytes, "; the file is cut short or damaged");
+  }
+  if (count > most) fail(what, " is ", count, ", at most ", most, " is accepted");
 }
 
 void GgufReader::read_entry(Metadata& metadata) {
@@ -183,14 +228,14 @@ void GgufReader::read_entry(Metadata& metadata) {
   }
   subject_ = "metadata key " + printable(key);
   const auto type = read_fixed<std::uint32_t>("type");
-  const auto [entry, is_new] = metadata.try_emplace(std::string(key));
+  const auto [entry, is_new] = metadata.try_emplace(key);
   if (!is_new) fail("occurs twice");
   entry->second = read_value(type);
 }
 
 MetaValue GgufReader::read_value(std::uint32_t type) {
   if (type >= kValueTypeCount) fail("value type is ", type, ", 0 to 12 is expected");
-  return type == kArray ? read_array() : read_values(type, nullptr);
+  return type == kArray ? read_array() : read_values(type, std::nullopt);
 }
 
 MetaValue GgufReader::read_array() {
@@ -207,32 +252,32 @@ MetaValue GgufReader::read_array() {
     fail("array of ", count, " values brings all arrays to ", array_values_, " values, at most ",
          kGgufMaxArrayValues, " are accepted");
   }
-  return read_values(type, &count);
+  return read_values(type, count);
 }
 
 template <typename Stored, typename Value>
-MetaValue GgufReader::read_numbers(const std::uint64_t* count) {
-  if (count == nullptr) return static_cast<Value>(read_fixed<Stored>("value"));
+MetaValue GgufReader::read_numbers(std::optional<std::uint64_t> count) {
+  if (!count) return static_cast<Value>(read_fixed<Stored>("value"));
   std::vector<Value> values(*count);
   for (Value& value : values) value = static_cast<Value>(read_fixed<Stored>("value"));
   return values;
 }
 
-MetaValue GgufReader::read_bools(const std::uint64_t* count) {
-  if (count == nullptr) return read_bool();
+MetaValue GgufReader::read_bools(std::optional<std::uint64_t> count) {
+  if (!count) return read_bool();
   std::vector<bool> values(*count);
   for (auto value : values) value = read_bool();
   return values;
 }
 
-MetaValue GgufReader::read_strings(const std::uint64_t* count) {
-  if (count == nullptr) return read_string("value");
+MetaValue GgufReader::read_strings(std::optional<std::uint64_t> count) {
+  if (!count) return read_string("value");
   std::vector<std::string_view> values(*count);
   for (std::string_view& value : values) value = read_string("string of array");
   return values;
 }
 
-MetaValue GgufReader::read_values(std::uint32_t type, const std::uint64_t* count) {
+MetaValue GgufReader::read_values(std::uint32_t type, std::optional<std::uint64_t> count) {
   switch (type) {
     case kUint8:
       return read_numbers<std::uint8_t, std::uint64_t>(count);
@@ -304,7 +349,7 @@ DType GgufReader::read_dtype() {
   return *type;
 }
 
-std::size_t GgufReader::tensor_size(const TensorInfo& tensor) {
+std::size_t GgufReader::tensor_size(const TensorInfo& tensor) const {
   const DTypeInfo& type = dtype_info(tensor.type);
   if (std::ranges::find(tensor.shape, 0u) != tensor.shape.end()) {
     fail("shape ", print_shape(tensor.shape), " has a dimension of 0");
@@ -366,6 +411,12 @@ void GgufReader::check_names(const std::vector<TensorInfo>& tensors) {
   if (twice == names.end()) return;
   subject_ = "tensor " + printable(*twice);
   fail("occurs twice");
+}
+
+}  // namespace
+
+GgufHeader read_gguf(std::span<const std::byte> file, const std::filesystem::path& path) {
+  return GgufReader(file, path).read();
 }
 
 }  // namespace sluice

@@ -74,7 +74,7 @@ ModelFile ModelFile::open_one(const std::filesystem::path& path) {
   ModelFile file;
   file.path_ = path;
   file.files_.emplace_back(path);
-  GgufHeader header = GgufReader(file.files_[0].bytes(), path).read();
+  GgufHeader header = read_gguf(file.files_[0].bytes(), path);
   file.metadata_ = std::move(header.metadata);
   file.tensors_ = std::move(header.tensors);
   for (std::size_t i = 0; i < file.tensors_.size(); ++i) {

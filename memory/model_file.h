@@ -29,12 +29,12 @@ struct TensorInfo {
   std::size_t rows() const;  // product of all dimensions but the last
 };
 
-// A metadata value. Numbers are widened; strings point into the mapping.
+// A metadata value. Numbers are widened; strings, and keys, point into the mapping.
 using MetaValue =
     std::variant<bool, std::int64_t, std::uint64_t, double, std::string_view, std::vector<bool>,
                  std::vector<std::int64_t>, std::vector<std::uint64_t>, std::vector<double>,
                  std::vector<std::string_view>>;
-using Metadata = std::map<std::string, MetaValue, std::less<>>;
+using Metadata = std::map<std::string_view, MetaValue>;
 
 // Owns the mappings that tensors and strings point into. Immutable after opening, so any thread
 // may read. Everything in it has been checked against the file's size.
