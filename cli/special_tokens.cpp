@@ -1,0 +1,41 @@
+#include "cli/special_tokens.h"
+
+#include <algorithm>
+
+namespace sluice {
+
+void SpecialTokens::add(std::string_view text, Token token) {
+  if (text.empty()) return;
+  entries_.push_back({text, token});
+  first_bytes_.set(static_cast<unsigned char>(text[0]));
+}
+
+void SpecialTokens::sort() {
+  std::ranges::stable_sort(entries_, {}, &Entry::text);
+}
+
+std::optional<SpecialTokens::Match> SpecialTokens::longest_prefix(std::string_view text) const {
+  if (text.empty() || !first_bytes_.test(static_cast<unsigned char>(text[0]))) return std::nullopt;
+  std::optional<Match> longest;
+  auto begin = entries_.begin(), end = entries_.end();
+  for (std::size_t size = 0; begin != end;
+       ++size) {  // [begin, end) agree with text in `size` bytes
+    for (; begin != end && begin->text.size() == size; ++begin) longest = {begin->token, size};
+    if (size == text.size()) break;
+    const auto byte = [size](const Entry& entry) {
+      return static_cast<unsigned char>(entry.text[size]);
+    };
+    const auto same =
+        std::ranges::equal_range(begin, end, static_cast<unsigned char>(text[size]), {}, byte);
+    begin = same.begin();
+    end = same.end();
+  }
+  return longest;
+}
+
+Token SpecialTokens::find(std::string_view text) const {
+  const auto match = longest_prefix(text);
+  return match && match->size_bytes == text.size() ? match->token : -1;
+}
+
+}  // namespace sluice
