@@ -52,7 +52,12 @@ IsaTable& isa_table() {
 constexpr double kPieceSeconds = 10e-6;
 constexpr double kBytesPerSecond = 40e9;      // that one thread reads
 constexpr double kProductsPerSecond = 250e9;  // that one thread multiplies and adds
-constexpr std::size_t kTokensAtOnce = 32;     // per piece, so that activations stay in cache
+
+// Tokens that meet a panel before the next is read: their activations stay in cache, and the panel
+// is used often enough for memory to keep up.
+std::size_t tokens_at_once(DType type) {
+  return is_quantised(type) ? 32 : 96;
+}
 
 double panel_seconds(const ProductArgs& args, std::size_t tokens) {
   const auto bytes = static_cast<double>(panel_bytes(args.type, args.columns));
@@ -82,8 +87,9 @@ void product(const ProductArgs& args) {
   if (args.rows == 0 || args.tokens == 0) return;
   const ProductKernels& kernels = *isa_table().used;
   const std::size_t panels = ceil_div(args.rows, kPanelRows);
-  const std::size_t token_blocks = ceil_div(args.tokens, kTokensAtOnce);
-  const double seconds = panel_seconds(args, std::min(args.tokens, kTokensAtOnce));
+  const std::size_t block_tokens = std::min(args.tokens, tokens_at_once(args.type));
+  const std::size_t token_blocks = ceil_div(args.tokens, block_tokens);
+  const double seconds = panel_seconds(args, block_tokens);
   const auto grain = static_cast<std::size_t>(kPieceSeconds / seconds) + 1;
 
   // One index counts the panels of the first block of tokens, then those of the next.
@@ -92,8 +98,8 @@ void product(const ProductArgs& args) {
       const std::size_t block = begin / panels;
       const std::size_t first = begin % panels;
       const std::size_t last = std::min(panels, first + (end - begin));
-      const std::size_t token = block * kTokensAtOnce;
-      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + kTokensAtOnce)), first,
+      const std::size_t token = block * block_tokens;
+      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + block_tokens)), first,
                      last);
       begin += last - first;
     }

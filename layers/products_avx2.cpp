@@ -12,7 +12,10 @@ namespace {
 struct Avx2 {
   static constexpr int kLanes = 8;
   static constexpr bool kByteDot = false;
-  static constexpr std::size_t kFloatTokens = 5;
+  static constexpr int kPanels = 1;
+  static constexpr int kTokens = 2;
+  static constexpr int kFloatPanels = 1;
+  static constexpr int kFloatTokens = 5;
   using F = __m256;
   using I = __m256i;
 
@@ -27,7 +30,6 @@ struct Avx2 {
   SLUICE_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
   SLUICE_INLINE F multiply(F a, F b) { return _mm256_mul_ps(a, b); }
   SLUICE_INLINE F multiply_add(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-  SLUICE_INLINE F negative_multiply_add(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
   SLUICE_INLINE F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   SLUICE_INLINE F as_float(I a) { return _mm256_castsi256_ps(a); }
 

@@ -15,7 +15,10 @@ namespace {
 struct Avx512 {
   static constexpr int kLanes = 16;
   static constexpr bool kByteDot = true;
-  static constexpr std::size_t kFloatTokens = 12;
+  static constexpr int kPanels = 2;
+  static constexpr int kTokens = 2;
+  static constexpr int kFloatPanels = 2;
+  static constexpr int kFloatTokens = 12;
   using F = __m512;
   using I = __m512i;
 
@@ -28,7 +31,6 @@ struct Avx512 {
   SLUICE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   SLUICE_INLINE F multiply(F a, F b) { return _mm512_mul_ps(a, b); }
   SLUICE_INLINE F multiply_add(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  SLUICE_INLINE F negative_multiply_add(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
   SLUICE_INLINE F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   SLUICE_INLINE F as_float(I a) { return _mm512_castsi512_ps(a); }
 
@@ -54,8 +56,8 @@ struct Avx512 {
   }
   SLUICE_INLINE I shift_right_by(I a, int by) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(by)); }
   // sum + products of four unsigned bytes a lane with four signed ones.
-  SLUICE_INLINE I dot(I sum, I weights, std::int32_t activations) {
-    return _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations));
+  SLUICE_INLINE I dot(I sum, I weights, I activations) {
+    return _mm512_dpbusd_epi32(sum, weights, activations);
   }
 };
 

@@ -12,7 +12,10 @@ namespace {
 struct Baseline {
   static constexpr int kLanes = 4;
   static constexpr bool kByteDot = false;
-  static constexpr std::size_t kFloatTokens = 2;
+  static constexpr int kPanels = 1;
+  static constexpr int kTokens = 1;
+  static constexpr int kFloatPanels = 1;
+  static constexpr int kFloatTokens = 2;
   using F = __m128;
   using I = __m128i;
 
@@ -33,7 +36,6 @@ struct Baseline {
   SLUICE_INLINE F add(F a, F b) { return _mm_add_ps(a, b); }
   SLUICE_INLINE F multiply(F a, F b) { return _mm_mul_ps(a, b); }
   SLUICE_INLINE F multiply_add(F a, F b, F c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-  SLUICE_INLINE F negative_multiply_add(F a, F b, F c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
   SLUICE_INLINE F to_float(I a) { return _mm_cvtepi32_ps(a); }
   SLUICE_INLINE F as_float(I a) { return _mm_castsi128_ps(a); }
 

@@ -23,7 +23,7 @@ namespace sluice {
 template <typename Isa>
 struct Kernels {
   static constexpr int kRegisters = 16 / Isa::kLanes;
-  static constexpr std::size_t kPrefetchBytes = 2048;
+  static constexpr std::size_t kPrefetchBytes = 8192;
   static constexpr std::size_t kTokenBlock = 32;  // whose sums are kept while a panel is read
 
   struct F {  // sixteen floats
@@ -227,75 +227,101 @@ struct Kernels {
     return value;
   }
 
-  // Sums of weights.q * activations over quad planes [kFirst, kFirst + kCount), exact.
-  template <int kFirst, int kCount, typename Activations>
-  SLUICE_INLINE I dot(const Weights& weights, const Activations& in) {
-    I first = broadcast(0);
-    I second = broadcast(0);
-    if constexpr (Isa::kByteDot) {
-#pragma GCC unroll 8
-      for (int j = kFirst; j < kFirst + kCount; ++j) {
-        first.v[0] = Isa::dot(first.v[0], weights.quads[j].v[0], word(in.high, j));
-        second.v[0] = Isa::dot(second.v[0], weights.quads[j].v[0], word(in.low, j));
+  // total[t][p]: sums of q * activation over quad planes [kFirst, kFirst + kCount), exact, of panel
+  // p and token t.
+  template <int kFirst, int kCount, int kPanels, int kTokens, typename Activations>
+  SLUICE_INLINE void dot(const Weights (&weights)[kPanels], const Activations* const (&in)[kTokens],
+                         I (&total)[kTokens][kPanels]) {
+    constexpr int kChains = kPanels * kTokens == 1 ? 2 : 1;  // additions that need not wait
+    I first[kTokens][kPanels][kChains];
+    I second[kTokens][kPanels][kChains];
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) {
+        for (int c = 0; c < kChains; ++c) first[t][p][c] = second[t][p][c] = broadcast(0);
       }
-      first = shift<7>(first);
-    } else {
+    }
 #pragma GCC unroll 8
-      for (int j = kFirst; j < kFirst + kCount; ++j) {
-        const auto even = Isa::broadcast(word(in.even, j));
-        const auto odd = Isa::broadcast(word(in.odd, j));
-        for (int i = 0; i < kRegisters; ++i) {
-          first.v[i] = Isa::dot(first.v[i], weights.even[j].v[i], even);
-          second.v[i] = Isa::dot(second.v[i], weights.odd[j].v[i], odd);
+    for (int j = kFirst; j < kFirst + kCount; ++j) {
+      for (int t = 0; t < kTokens; ++t) {
+        if constexpr (Isa::kByteDot) {
+          const auto high = Isa::broadcast(word(in[t]->high, j));
+          const auto low = Isa::broadcast(word(in[t]->low, j));
+          for (int p = 0; p < kPanels; ++p) {
+            multiply_add(weights[p].quads[j], high, first[t][p][j % kChains]);
+            multiply_add(weights[p].quads[j], low, second[t][p][j % kChains]);
+          }
+        } else {
+          const auto even = Isa::broadcast(word(in[t]->even, j));
+          const auto odd = Isa::broadcast(word(in[t]->odd, j));
+          for (int p = 0; p < kPanels; ++p) {
+            multiply_add(weights[p].even[j], even, first[t][p][j % kChains]);
+            multiply_add(weights[p].odd[j], odd, second[t][p][j % kChains]);
+          }
         }
       }
     }
-    return add(first, second);
-  }
-
-  template <BlockLayout kLayout, int kFirst, int kCount, typename Activations>
-  SLUICE_INLINE F centred_dot(const Weights& weights, const Activations& in, std::int32_t sum) {
-    I total = dot<kFirst, kCount>(weights, in);
-    if constexpr (kLayout.offset_log2 >= 0) {
-      total = subtract(total, shift<kLayout.offset_log2>(broadcast(sum)));
-    }
-    return to_float(total);
-  }
-
-  // sum + what this group adds to each row's output for one token.
-  template <BlockLayout kLayout>
-  SLUICE_INLINE F add_group(F sum, const Weights& weights, const ActivationGroup& in) {
-    const auto meet = [&](const auto& values) {
-      F part;
-      if constexpr (kLayout.halves) {
-        part = multiply(weights.scale[0],
-                        centred_dot<kLayout, 0, 4>(weights, values, in.half_sums[0]));
-        part = multiply_add(weights.scale[1],
-                            centred_dot<kLayout, 4, 4>(weights, values, in.half_sums[1]), part);
-      } else {
-        part = multiply(weights.scale[0], centred_dot<kLayout, 0, 8>(weights, values, in.sum));
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) {
+        I(&high)[kChains] = first[t][p];
+        I(&low)[kChains] = second[t][p];
+        for (int c = 1; c < kChains; ++c) {
+          high[0] = add(high[0], high[c]);
+          low[0] = add(low[0], low[c]);
+        }
+        total[t][p] = add(Isa::kByteDot ? shift<7>(high[0]) : high[0], low[0]);
       }
-      return part;
-    };
-    F part;
-    if constexpr (Isa::kByteDot) {
-      part = meet(in);
-    } else {
-      part = meet(to_pairs(in));
     }
-    if constexpr (kLayout.mins && kLayout.halves) {
-      // Q2_K: value = scale q - min.
-      part = negative_multiply_add(weights.min[0], to_float(broadcast(in.half_sums[0])), part);
-      part = negative_multiply_add(weights.min[1], to_float(broadcast(in.half_sums[1])), part);
-    } else if constexpr (kLayout.mins) {
-      const F total = to_float(broadcast(in.sum));
-      part = kLayout.groups == 1 ? multiply_add(weights.min[0], total, part)
-                                 : negative_multiply_add(weights.min[0], total, part);
-    }
-    return multiply_add(part, broadcast(in.scale), sum);
   }
-  SLUICE_INLINE F negative_multiply_add(F a, F b, F c) {  // c - a b
-    return floats([&](int i) { return Isa::negative_multiply_add(a.v[i], b.v[i], c.v[i]); });
+  SLUICE_INLINE void multiply_add(const I& weights, typename Isa::I activations, I& sum) {
+    for (int i = 0; i < kRegisters; ++i) {
+      sum.v[i] = Isa::dot(sum.v[i], weights.v[i], activations);
+    }
+  }
+
+  // Adds what this group adds to each row's output for kTokens tokens.
+  template <BlockLayout kLayout, int kPanels, int kTokens>
+  SLUICE_INLINE void add_group(const Weights (&weights)[kPanels],
+                               const ActivationGroup* const (&in)[kTokens],
+                               F (&sums)[kTokens][kPanels]) {
+    if constexpr (Isa::kByteDot) {
+      add_group<kLayout>(weights, in, in, sums);
+    } else {
+      Pairs pairs[kTokens];
+      const Pairs* values[kTokens];
+      for (int t = 0; t < kTokens; ++t) {
+        pairs[t] = to_pairs(*in[t]);
+        values[t] = &pairs[t];
+      }
+      add_group<kLayout>(weights, in, values, sums);
+    }
+  }
+  template <BlockLayout kLayout, int kPanels, int kTokens, typename Activations>
+  SLUICE_INLINE void add_group(const Weights (&weights)[kPanels],
+                               const ActivationGroup* const (&in)[kTokens],
+                               const Activations* const (&values)[kTokens],
+                               F (&sums)[kTokens][kPanels]) {
+    constexpr int kParts = kLayout.halves ? 2 : 1;
+    I total[2][kTokens][kPanels];
+    dot<0, 8 / kParts>(weights, values, total[0]);
+    if constexpr (kLayout.halves) dot<4, 4>(weights, values, total[1]);
+    for (int t = 0; t < kTokens; ++t) {
+      const std::int32_t* in_sums = kLayout.halves ? in[t]->half_sums : &in[t]->sum;
+      for (int p = 0; p < kPanels; ++p) {
+        F sum;
+        for (int h = 0; h < kParts; ++h) {
+          I q = total[h][t][p];
+          if constexpr (kLayout.offset_log2 >= 0) {
+            q = subtract(q, shift<kLayout.offset_log2>(broadcast(in_sums[h])));
+          }
+          sum = h == 0 ? multiply(weights[p].scale[h], to_float(q))
+                       : multiply_add(weights[p].scale[h], to_float(q), sum);
+        }
+        for (int h = 0; h < kParts && kLayout.mins; ++h) {
+          sum = multiply_add(weights[p].min[h], to_float(broadcast(in_sums[h])), sum);
+        }
+        sums[t][p] = multiply_add(sum, broadcast(in[t]->scale), sums[t][p]);
+      }
+    }
   }
 
   // --- One panel.
@@ -315,128 +341,191 @@ struct Kernels {
     }
   }
 
-  template <DType kType, bool kOneToken>
-  static void quantised_panel(const ProductArgs& args, std::size_t panel, std::size_t first_token,
-                              std::size_t tokens) {
+  // The weights of group `g` of the block at `block`, whose successors are fetched ahead.
+  template <DType kType>
+  SLUICE_INLINE void unpack(const std::byte* block, int g, Weights& weights) {
+    constexpr BlockLayout kLayout = block_layout(kType);
+    const std::byte* group = block + kLayout.group_at(g);
+    for (std::size_t line = 0; line < kLayout.block_bytes() / kLayout.groups; line += 64) {
+      __builtin_prefetch(group + kPrefetchBytes + line);
+    }
+    const F d = load_halves(block);
+    F m = d;
+    if constexpr (kLayout.mins) m = load_halves(block + kMinAt);
+    if constexpr (kLayout.groups > 1) m = multiply(m, broadcast(-1.0f));  // dmin is subtracted
+    unpack_scales<kType>(block, g, d, m, weights);
+    unpack_values<kLayout>(group, weights);
+  }
+
+  // One token and one panel: the sums stay in registers.
+  template <DType kType>
+  static void vector_panel(const ProductArgs& args, std::size_t panel) {
+    constexpr BlockLayout kLayout = block_layout(kType);
+    const std::size_t blocks = args.columns / kLayout.columns();
+    const std::byte* block = args.panels + panel * blocks * kLayout.block_bytes();
+    const ActivationGroup* in = args.in;
+    F sums[1][1] = {{broadcast(0.0f)}};
+    for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
+      for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, ++in) {
+        Weights weights[1];
+        unpack<kType>(block, g, weights[0]);
+        const ActivationGroup* const here[1] = {in};
+        add_group<kLayout>(weights, here, sums);
+      }
+    }
+    write(args, panel, 0, sums[0][0]);
+  }
+
+  // add_group with sums kept in memory.
+  template <BlockLayout kLayout, int kPanels, int kTokens>
+  SLUICE_INLINE void add_to(const Weights (&weights)[kPanels], const ActivationGroup* in,
+                            std::size_t in_stride, float (*sums)[kPanels][16]) {
+    const ActivationGroup* here[kTokens];
+    F now[kTokens][kPanels];
+    for (int t = 0; t < kTokens; ++t) {
+      here[t] = in + t * in_stride;
+      for (int p = 0; p < kPanels; ++p) now[t][p] = load_floats(sums[t][p]);
+    }
+    add_group<kLayout>(weights, here, now);
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) store(sums[t][p], now[t][p]);
+    }
+  }
+
+  // A block of tokens and kPanels panels: unpacked weights stay in registers, the sums in L1.
+  template <DType kType, int kPanels>
+  static void matrix_panels(const ProductArgs& args, std::size_t panel, std::size_t first_token,
+                            std::size_t tokens) {
     constexpr BlockLayout kLayout = block_layout(kType);
     const std::size_t column_groups = args.columns / kPlaneColumns;
     const std::size_t blocks = args.columns / kLayout.columns();
-    const std::byte* block = args.panels + panel * blocks * kLayout.block_bytes();
+    const std::size_t panel_bytes = blocks * kLayout.block_bytes();
+    const std::byte* block = args.panels + panel * panel_bytes;
     const ActivationGroup* in = args.in + first_token * column_groups;
-    F only = broadcast(0.0f);
-    float sums[kOneToken ? 1 : kTokenBlock][16];
-    if constexpr (!kOneToken) {
-      for (std::size_t t = 0; t < tokens; ++t) store(sums[t], only);
-    }
+    alignas(64) float sums[kTokenBlock][kPanels][16];
+    std::memset(sums, 0, tokens * sizeof(sums[0]));
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
-      const F d = load_halves(block);
-      const F m = kLayout.mins ? load_halves(block + kMinAt) : d;
       for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, ++in) {
-        const std::byte* group = block + kLayout.group_at(g);
-        for (std::size_t line = 0; line < kLayout.block_bytes() / kLayout.groups; line += 64) {
-          __builtin_prefetch(group + kPrefetchBytes + line);
+        Weights weights[kPanels];
+        for (int p = 0; p < kPanels; ++p) unpack<kType>(block + p * panel_bytes, g, weights[p]);
+        std::size_t t = 0;
+        for (; t + Isa::kTokens <= tokens; t += Isa::kTokens) {
+          add_to<kLayout, kPanels, Isa::kTokens>(weights, in + t * column_groups, column_groups,
+                                                 sums + t);
         }
-        Weights weights;
-        unpack_scales<kType>(block, g, d, m, weights);
-        unpack_values<kLayout>(group, weights);
-        if constexpr (kOneToken) {
-          only = add_group<kLayout>(only, weights, *in);
-        } else {
-          for (std::size_t t = 0; t < tokens; ++t) {
-            store(sums[t],
-                  add_group<kLayout>(load_floats(sums[t]), weights, in[t * column_groups]));
-          }
+        for (; t < tokens; ++t) {
+          add_to<kLayout, kPanels, 1>(weights, in + t * column_groups, column_groups, sums + t);
         }
       }
     }
-    if constexpr (kOneToken) return write(args, panel, first_token, only);
     for (std::size_t t = 0; t < tokens; ++t) {
-      write(args, panel, first_token + t, load_floats(sums[t]));
+      for (int p = 0; p < kPanels; ++p) {
+        write(args, panel + p, first_token + t, load_floats(sums[t][p]));
+      }
     }
   }
 
   template <DType kType>
   static void quantised_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
+    if (args.tokens == 1) {
+      for (std::size_t panel = first; panel < last; ++panel) vector_panel<kType>(args, panel);
+      return;
+    }
     for (std::size_t token = 0; token < args.tokens; token += kTokenBlock) {
       const std::size_t left = args.tokens - token;
       const std::size_t tokens = left < kTokenBlock ? left : kTokenBlock;
-      for (std::size_t panel = first; panel < last; ++panel) {
-        if (tokens == 1) {
-          quantised_panel<kType, true>(args, panel, token, 1);
-        } else {
-          quantised_panel<kType, false>(args, panel, token, tokens);
-        }
+      std::size_t panel = first;
+      for (; panel + Isa::kPanels <= last; panel += Isa::kPanels) {
+        matrix_panels<kType, Isa::kPanels>(args, panel, token, tokens);
       }
+      for (; panel < last; ++panel) matrix_panels<kType, 1>(args, panel, token, tokens);
     }
   }
 
-  // Columns [column, column + 2) of a float panel.
+  // One column of a float panel, and the next too.
   template <DType kType>
-  SLUICE_INLINE void load_columns(const std::byte* panel, std::size_t column, F (&weights)[2]) {
+  SLUICE_INLINE F load_column(const std::byte* from) {
+    return kType == DType::kF16 ? load_halves(from) : load_floats(from);
+  }
+  template <DType kType>
+  SLUICE_INLINE void load_columns(const std::byte* from, F& even, F& odd) {
     if constexpr (kType == DType::kBF16) {
-      const I pairs = load(panel + column * 32);
-      weights[0] = as_float(shift<16>(pairs));
-      weights[1] = as_float(bits_and(pairs, broadcast(static_cast<std::int32_t>(0xffff0000))));
+      const I both = load(from);
+      even = as_float(shift<16>(both));
+      odd = as_float(bits_and(both, broadcast(static_cast<std::int32_t>(0xffff0000))));
     } else {
-      weights[0] = load_column<kType>(panel, column);
-      weights[1] = load_column<kType>(panel, column + 1);
+      even = load_column<kType>(from);
+      odd = load_column<kType>(from + (kType == DType::kF16 ? 32 : 64));
     }
   }
-  template <DType kType>
-  SLUICE_INLINE F load_column(const std::byte* panel, std::size_t column) {
-    if constexpr (kType == DType::kF16) return load_halves(panel + column * 32);
-    return load_floats(panel + column * 64);
-  }
 
-  template <DType kType, std::size_t kTokens>
-  static void float_panel(const ProductArgs& args, std::size_t panel, std::size_t token) {
+  // kPanels panels and kTokens tokens: the sums stay in registers.
+  template <DType kType, int kPanels, int kTokens>
+  static void float_tile(const ProductArgs& args, std::size_t panel, std::size_t token) {
     constexpr std::size_t kColumnBytes = kType == DType::kF32 ? 64 : 32;
     const std::size_t columns = args.columns;
-    const std::byte* weights_at = args.panels + panel * columns * kColumnBytes;
+    const std::size_t panel_bytes = columns * kColumnBytes;
+    const std::byte* panels = args.panels + panel * panel_bytes;
     const float* in = args.in_f32 + token * columns;
-    F sums[kTokens];
-    for (F& sum : sums) sum = broadcast(0.0f);
-    std::size_t c = 0;
-    for (; c + 2 <= columns; c += 2) {
-      __builtin_prefetch(weights_at + c * kColumnBytes + kPrefetchBytes);
-      if constexpr (kType == DType::kF32) {
-        __builtin_prefetch(weights_at + c * kColumnBytes + kPrefetchBytes + 64);
-      }
-      F weights[2];
-      load_columns<kType>(weights_at, c, weights);
-#pragma GCC unroll 16
-      for (std::size_t t = 0; t < kTokens; ++t) {
-        sums[t] = multiply_add(weights[0], broadcast(in[t * columns + c]), sums[t]);
-      }
-#pragma GCC unroll 16
-      for (std::size_t t = 0; t < kTokens; ++t) {
-        sums[t] = multiply_add(weights[1], broadcast(in[t * columns + c + 1]), sums[t]);
-      }
+    F sums[kTokens][kPanels];
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) sums[t][p] = broadcast(0.0f);
     }
-    if constexpr (kType != DType::kBF16) {
-      for (; c < columns; ++c) {
-        const F weights = load_column<kType>(weights_at, c);
-        for (std::size_t t = 0; t < kTokens; ++t) {
-          sums[t] = multiply_add(weights, broadcast(in[t * columns + c]), sums[t]);
+    const auto add_column = [&](const F(&weights)[kPanels], std::size_t c) {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        const F activation = broadcast(in[t * columns + c]);
+        for (int p = 0; p < kPanels; ++p) {
+          sums[t][p] = multiply_add(weights[p], activation, sums[t][p]);
         }
       }
+    };
+    std::size_t c = 0;
+    for (; c + 2 <= columns; c += 2) {
+      F even[kPanels];
+      F odd[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        const std::byte* from = panels + p * panel_bytes + c * kColumnBytes;
+        for (std::size_t line = 0; line < 2 * kColumnBytes; line += 64) {
+          __builtin_prefetch(from + kPrefetchBytes + line);
+        }
+        load_columns<kType>(from, even[p], odd[p]);
+      }
+      add_column(even, c);
+      add_column(odd, c + 1);
     }
-    for (std::size_t t = 0; t < kTokens; ++t) write(args, panel, token + t, sums[t]);
+    if (c < columns) {  // an odd number of columns, which BF16 can't have
+      F last[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        last[p] = load_column<kType>(panels + p * panel_bytes + c * kColumnBytes);
+      }
+      add_column(last, c);
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) write(args, panel + p, token + t, sums[t][p]);
+    }
+  }
+
+  template <DType kType, int kPanels>
+  static void float_tiles(const ProductArgs& args, std::size_t panel) {
+    constexpr std::size_t kMost = Isa::kFloatTokens;
+    std::size_t token = 0;
+    for (; token + kMost <= args.tokens; token += kMost) {
+      float_tile<kType, kPanels, kMost>(args, panel, token);
+    }
+    if constexpr (kMost > 4) {
+      for (; token + 4 <= args.tokens; token += 4)
+        float_tile<kType, kPanels, 4>(args, panel, token);
+    }
+    for (; token < args.tokens; ++token) float_tile<kType, kPanels, 1>(args, panel, token);
   }
 
   template <DType kType>
   static void float_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
-    constexpr std::size_t kMost = Isa::kFloatTokens;
-    std::size_t token = 0;
-    for (; token + kMost <= args.tokens; token += kMost) {
-      for (std::size_t p = first; p < last; ++p) float_panel<kType, kMost>(args, p, token);
+    for (; first + Isa::kFloatPanels <= last; first += Isa::kFloatPanels) {
+      float_tiles<kType, Isa::kFloatPanels>(args, first);
     }
-    for (; token + 2 <= args.tokens; token += 2) {
-      for (std::size_t p = first; p < last; ++p) float_panel<kType, 2>(args, p, token);
-    }
-    for (; token < args.tokens; ++token) {
-      for (std::size_t p = first; p < last; ++p) float_panel<kType, 1>(args, p, token);
-    }
+    for (; first < last; ++first) float_tiles<kType, 1>(args, first);
   }
 
   static void panels(const ProductArgs& args, std::size_t first, std::size_t last) {

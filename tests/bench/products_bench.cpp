@@ -89,9 +89,11 @@ ProductArgs product_args(const Weights& weights, std::size_t copy, const Activat
           false};
 }
 
-void run_product(benchmark::State& state, DType type, Shape shape, std::size_t tokens) {
+enum class From { kMemory, kCache };
+
+void run_product(benchmark::State& state, DType type, Shape shape, std::size_t tokens, From from) {
   const std::size_t bytes = packed_bytes(type, shape.rows, shape.columns);
-  const Weights weights(type, shape, tokens < 16 ? ceil_div(kBeyondCaches, bytes) : 1);
+  const Weights weights(type, shape, from == From::kCache ? 1 : ceil_div(kBeyondCaches, bytes));
   const Activations activations(tokens, shape.columns);
   std::vector<float> out(tokens * shape.rows);
   std::size_t copy = 0;
@@ -187,10 +189,11 @@ void register_all() {
     for (const Shape shape : {Shape{5632, 2048}, Shape{2048, 5632}, Shape{576, 576},
                               Shape{1536, 576}, Shape{576, 1536}}) {
       if (shape.columns % dtype_info(type).group_values != 0) continue;
-      add(named("decode", type, shape), run_product, type, shape, std::size_t{1});
+      add(named("decode", type, shape), run_product, type, shape, std::size_t{1}, From::kMemory);
+      add(named("cached", type, shape), run_product, type, shape, std::size_t{1}, From::kCache);
       for (const std::size_t tokens : {4, 8, 16, 64, 512}) {
         add(named("batch", type, shape) + "/" + std::to_string(tokens), run_product, type, shape,
-            tokens);
+            tokens, From::kMemory);
       }
     }
     if (dtype_info(type).group_values == 256) continue;
