@@ -141,6 +141,22 @@ TEST_CASE("gguf: a file cut anywhere is refused in one line") {
   }
 }
 
+TEST_CASE("gguf: a file of metadata alone is refused if one byte is missing") {
+  GgufWriter writer;
+  writer.add("count", 7u).add("flag", false).add("zeros", std::vector<std::uint8_t>(5));
+  writer.add("name", std::string(9, '\0'));
+  const std::string whole = writer.bytes();
+  const std::size_t end = whole.find("name") + 4 + 4 + 8 + 9;
+  MemoryFile file(whole);
+  file.resize(end);
+  CHECK(ModelFile::open(file.path()).metadata().size() == 4);
+  for (std::size_t cut = end; cut-- > 0;) {
+    CAPTURE(cut);
+    file.resize(cut);
+    CHECK(failure_of([&] { ModelFile::open(file.path()); }).kind == ErrorKind::kBadFile);
+  }
+}
+
 TEST_CASE("gguf: 20,000 flipped bits give an error or a sound file, and no large allocation") {
   const std::string whole = small_model().bytes();
   MemoryFile file(whole);

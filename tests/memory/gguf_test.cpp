@@ -201,10 +201,15 @@ TEST_CASE("gguf: a split model that doesn't fit together is refused, naming the 
     CHECK(failure().says("split.tensors.count: is 3, what its parts hold together, 2 is expected"));
   }
   SUBCASE("a part is renamed, so that the others can't be found") {
-    part(0, 2, 2, "a").write(folder / "renamed.gguf");
-    const auto renamed = failure_of([&] { ModelFile::open(folder / "renamed.gguf"); });
-    CHECK(renamed.kind == ErrorKind::kBadFile);
-    CHECK(renamed.says("-00001-of-00002.gguf"));
+    for (const std::string name : {"renamed.gguf", "m_00001-of-00002.gguf", "00001-of-00002.gguf",
+                                   "m-0a001-of-00002.gguf", "m-00001-of-00003.gguf"}) {
+      CAPTURE(name);
+      part(0, 2, 2, "a").write(folder / name);
+      const auto renamed = failure_of([&] { ModelFile::open(folder / name); });
+      CHECK(renamed.kind == ErrorKind::kBadFile);
+      CHECK(renamed.says("one of 2 parts of a split model"));
+      CHECK(renamed.says("must end as -00001-of-00002.gguf does"));
+    }
   }
   SUBCASE("nothing is wrong") {
     part(1, 2, 2, "b").write(second);

@@ -48,6 +48,7 @@ TEST_CASE("units: sizes are read to the byte") {
   CHECK(parse_bytes("1.5GiB", "--vram") == 1536_MiB);
   CHECK(parse_bytes("24GB", "--vram") == 24'000'000'000);
   CHECK(parse_bytes("0.29kB", "--vram") == 290);
+  CHECK(parse_bytes("0.035kB", "--vram") == 35);  // not what is left of it in binary
   CHECK(parse_bytes("0.1GB", "--vram") == 100'000'000);
   CHECK(parse_bytes("7B", "--vram") == 7);
   CHECK(parse_bytes("2TiB", "--vram") == 2048_GiB);
@@ -67,7 +68,7 @@ TEST_CASE("units: a size that isn't one is refused, naming the option") {
     CHECK(failure.says("say for example 96MiB"));
   }
   for (const std::string large : {"18446744073709551616", "16777216TiB", "99999999999999999999GB",
-                                  "18446744073709551615.9KiB"}) {
+                                  "18446744073709551615.9KiB", "18014398509481983.9999KiB"}) {
     CAPTURE(large);
     CHECK(failure_of([&] { parse_bytes(large, "--vram"); }).says("below 16 EiB"));
   }
