@@ -1,0 +1,52 @@
+// What any place with memory and queues can do: Device, Stream, Event.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+namespace sluice {
+
+// A mark in a stream. Made by a Device; recorded and waited for by one host thread.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // Blocks the host until the last recording has been reached. Returns at once if there was none.
+  virtual void synchronize() = 0;
+};
+
+// A queue of work, done in order and apart from the host. Work is given by one host thread.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // Marks the work given so far.
+  virtual void record(Event& event) = 0;
+  // Work given from here on starts after the last recording of `event`, which stays untouched.
+  virtual void wait(Event& event) = 0;
+  // Writes now_seconds() to `*seconds` when reached. Read it after an event recorded behind it.
+  virtual void stamp(double* seconds) = 0;
+};
+
+enum class Direction { kToDevice, kToHost };
+
+// Memory under a hard limit, queues, and a link to host memory.
+//
+// Owned by the program; streams and events must be gone before it. Used by one host thread.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string_view name() const = 0;
+  // Host memory is the device's own: weights are read where they lie and nothing is copied.
+  virtual bool in_place() const = 0;
+  // Takes the device's memory: exactly `bytes`, aligned to kAlignBytes, once in a device's life.
+  // Throws Error{kOverBudget} when there is less. It stays until the device goes.
+  virtual std::byte* reserve(std::size_t bytes) = 0;
+  virtual std::size_t reserved_bytes() const = 0;
+  virtual std::unique_ptr<Stream> make_stream(std::string_view name) = 0;
+  virtual std::unique_ptr<Event> make_event() = 0;
+  // Copies over the link when `stream` gets there. Both buffers must live until then.
+  virtual void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
+                    std::size_t bytes) = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,64 @@
+#include "memory/device_sim.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+
+#include "memory/error.h"
+#include "memory/host_stream.h"
+#include "memory/units.h"
+
+namespace sluice {
+
+DeviceSim::DeviceSim(const SimOptions& options)
+    : options_(options), to_device_(options.to_device), to_host_(options.to_host) {}
+
+DeviceSim::~DeviceSim() {
+  if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
+}
+
+std::byte* DeviceSim::reserve(std::size_t bytes) {
+  assert(mapping_ == nullptr && "a device's memory is taken once");
+  if (bytes > options_.limit_bytes) {
+    throw Error(ErrorKind::kOverBudget, text("the simulated device has ", options_.limit_bytes,
+                                             " bytes, the plan takes ", bytes));
+  }
+  const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t used_bytes = align_up(bytes);
+  const std::size_t body_bytes = align_up(used_bytes, page_bytes);
+  mapping_bytes_ = body_bytes + page_bytes;
+  void* mapping =
+      mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) {
+    throw Error(ErrorKind::kOverBudget, text("can't get ", print_bytes(bytes),
+                                             " for the simulated device: ", std::strerror(errno),
+                                             "; lower --vram or --ctx"));
+  }
+  mapping_ = static_cast<std::byte*>(mapping);
+  mprotect(mapping_ + body_bytes, page_bytes, PROT_NONE);
+  madvise(mapping_, body_bytes, MADV_HUGEPAGE);
+  reserved_bytes_ = bytes;
+  if (options_.on_reserve) options_.on_reserve(bytes);
+  return mapping_ + (body_bytes - used_bytes);
+}
+
+std::unique_ptr<Stream> DeviceSim::make_stream(std::string_view name) {
+  return std::make_unique<HostStream>(
+      options_.in_place ? HostStream::Mode::kInline : HostStream::Mode::kThread, name);
+}
+
+std::unique_ptr<Event> DeviceSim::make_event() {
+  return std::make_unique<HostEvent>();
+}
+
+void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
+                     std::size_t bytes) {
+  auto* queue = static_cast<HostStream*>(&stream);
+  Link* link = direction == Direction::kToDevice ? &to_device_ : &to_host_;
+  queue->enqueue([=] { link->copy(to, from, bytes, queue->ready_seconds()); });
+}
+
+}  // namespace sluice

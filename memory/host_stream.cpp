@@ -1,0 +1,105 @@
+#include "memory/host_stream.h"
+
+#include <pthread.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <string>
+
+#include "memory/clock.h"
+
+namespace sluice {
+namespace {
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Blocks until `value` has come to `target` or gone past it (counts wrap).
+void wait_until_at_least(const std::atomic<std::uint32_t>& value, std::uint32_t target) {
+  const auto reached = [target](std::uint32_t seen) {
+    return static_cast<std::int32_t>(seen - target) >= 0;
+  };
+  std::uint32_t seen = value.load(std::memory_order_acquire);
+  for (int spin = 0; spin < 64 && !reached(seen); ++spin) {
+    pause_briefly();
+    seen = value.load(std::memory_order_acquire);
+  }
+  while (!reached(seen)) {
+    value.wait(seen, std::memory_order_acquire);
+    seen = value.load(std::memory_order_acquire);
+  }
+}
+
+}  // namespace
+
+void HostEvent::reach(std::uint32_t recording) {
+  reached_seconds_.store(now_seconds(), std::memory_order_relaxed);
+  reached_.store(recording, std::memory_order_release);
+  reached_.notify_all();
+}
+
+void HostEvent::wait_for(std::uint32_t recording) const {
+  wait_until_at_least(reached_, recording);
+}
+
+HostStream::HostStream(Mode mode, std::string_view name) {
+  if (mode == Mode::kInline) return;
+  ring_ = std::make_unique<Closure[]>(kRingSize);
+  thread_ = std::thread([this, label = std::string(name.substr(0, 15))] {
+    pthread_setname_np(pthread_self(), label.c_str());
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);  // paced copies end on time
+    work();
+  });
+}
+
+HostStream::~HostStream() {
+  if (ring_ == nullptr) return;
+  enqueue([this] { stop_ = true; });
+  thread_.join();
+}
+
+HostStream::Closure& HostStream::claim() {
+  wait_until_at_least(done_, given_ + 1 - kRingSize);
+  Closure& closure = ring_[given_ % kRingSize];
+  closure.given_seconds = now_seconds();
+  return closure;
+}
+
+void HostStream::publish() {
+  ++given_;
+  published_.store(given_, std::memory_order_release);
+  published_.notify_one();
+}
+
+void HostStream::work() {
+  for (std::uint32_t next = 0; !stop_; ++next) {
+    wait_until_at_least(published_, next + 1);
+    const Closure& closure = ring_[next % kRingSize];
+    ready_seconds_ = std::max(ready_seconds_, closure.given_seconds);
+    closure.run(closure.storage);
+    done_.store(next + 1, std::memory_order_release);
+    done_.notify_one();
+  }
+}
+
+void HostStream::record(Event& event) {
+  auto* mark = static_cast<HostEvent*>(&event);
+  enqueue([mark, recording = mark->next()] { mark->reach(recording); });
+}
+
+void HostStream::wait(Event& event) {
+  auto* mark = static_cast<HostEvent*>(&event);
+  enqueue([this, mark, recording = mark->recorded()] {
+    mark->wait_for(recording);
+    ready_seconds_ = std::max(ready_seconds_, mark->reached_seconds());
+  });
+}
+
+void HostStream::stamp(double* seconds) {
+  enqueue([seconds] { *seconds = now_seconds(); });
+}
+
+}  // namespace sluice

@@ -1,0 +1,87 @@
+// Streams and events on the CPU: closures run in order on a thread of their own, or at once.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+
+#include "memory/device.h"
+
+namespace sluice {
+
+// Counts its recordings; a waiter waits for the number that it saw.
+class HostEvent final : public Event {
+ public:
+  void synchronize() override { wait_for(recorded_); }
+
+  std::uint32_t next() { return ++recorded_; }          // the enqueuing thread's
+  std::uint32_t recorded() const { return recorded_; }  // the enqueuing thread's
+  void reach(std::uint32_t recording);
+  void wait_for(std::uint32_t recording) const;
+  // When the last recording was reached.
+  double reached_seconds() const { return reached_seconds_.load(std::memory_order_relaxed); }
+
+ private:
+  std::uint32_t recorded_ = 0;
+  std::atomic<std::uint32_t> reached_{0};
+  std::atomic<double> reached_seconds_{0.0};
+};
+
+// A fixed ring of closures between the one thread that gives work and the one that does it. Nothing
+// is allocated and no lock taken after construction; both sides spin for a few microseconds, then
+// sleep. A closure must be small, trivially copyable, and must not throw.
+class HostStream final : public Stream {
+ public:
+  enum class Mode { kInline, kThread };
+  explicit HostStream(Mode mode, std::string_view name = {});
+  ~HostStream() override;  // after all work given
+
+  template <typename Work>
+  void enqueue(const Work& work) {
+    static_assert(std::is_trivially_copyable_v<Work> && sizeof(Work) <= kClosureBytes);
+    if (ring_ == nullptr) {
+      work();
+      return;
+    }
+    Closure& closure = claim();
+    ::new (closure.storage) Work(work);
+    closure.run = [](const void* storage) { (*static_cast<const Work*>(storage))(); };
+    publish();
+  }
+
+  void record(Event& event) override;
+  void wait(Event& event) override;
+  void stamp(double* seconds) override;
+
+  // For pacing, on the stream's own thread: the earliest moment the closure that runs now could
+  // have begun, had nothing before it overslept.
+  double ready_seconds() const { return ready_seconds_; }
+
+ private:
+  static constexpr std::size_t kClosureBytes = 240;
+  static constexpr std::uint32_t kRingSize = 1024;  // a power of two
+  struct alignas(64) Closure {
+    void (*run)(const void*);
+    double given_seconds;
+    alignas(16) std::byte storage[kClosureBytes];
+  };
+
+  Closure& claim();
+  void publish();
+  void work();
+
+  std::unique_ptr<Closure[]> ring_;  // null: inline
+  std::uint32_t given_ = 0;          // the giving thread's count
+  alignas(64) std::atomic<std::uint32_t> published_{0};
+  alignas(64) std::atomic<std::uint32_t> done_{0};
+  double ready_seconds_ = 0.0;  // the working thread's
+  bool stop_ = false;           // the working thread's
+  std::thread thread_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,30 @@
+// One direction of a link between two memories, paced to a bandwidth and a latency.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+namespace sluice {
+
+struct LinkSpeed {
+  double bytes_per_second = 0.0;  // 0: as fast as the memory copies
+  double latency_seconds = 0.0;   // before each copy's first byte
+};
+
+// Copies are real, and take as long as the link would: a copy occupies the link for its latency and
+// its bytes, after the copies before it. Sleeps while it waits, but for the last moments.
+class Link {
+ public:
+  explicit Link(LinkSpeed speed) : speed_(speed) {}
+
+  // Returns when the copy is through. `ready_seconds` is when it could have begun. Any thread.
+  void copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds);
+
+  const LinkSpeed& speed() const { return speed_; }
+
+ private:
+  LinkSpeed speed_;
+  std::atomic<double> free_seconds_{0.0};  // when the copies so far are through
+};
+
+}  // namespace sluice
