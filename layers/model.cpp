@@ -1,0 +1,229 @@
+#include "layers/model.h"
+
+#include <algorithm>
+
+#include "memory/packed.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+// Where each matrix's output goes among the pass's activations.
+struct Output {
+  float* begin;
+  std::size_t stride;
+  bool accumulate;
+};
+
+constexpr std::size_t kInputAlignBytes = 64;
+
+// The next array's address. In numbers, since sizes are asked for with no buffer at all.
+template <typename T>
+T* take(std::uintptr_t& at, std::size_t count) {
+  T* begin = reinterpret_cast<T*>(at);
+  at += align_up(count * sizeof(T), kInputAlignBytes);
+  return begin;
+}
+
+}  // namespace
+
+PassInput::PassInput(const ModelConfig& config, const PassShape& shape, std::byte* begin) {
+  const auto start = reinterpret_cast<std::uintptr_t>(begin);
+  std::uintptr_t at = start;
+  residual = take<float>(at, shape.tokens * config.width);
+  rotations = take<float>(at, shape.tokens * config.rope_dims);
+  positions = take<std::int32_t>(at, shape.tokens);
+  pages = take<std::int32_t>(at, shape.tokens);
+  logit_rows = take<std::int32_t>(at, shape.logit_rows);
+  blocks = take<QueryBlock>(at, shape.blocks);
+  page_table = take<std::int32_t>(at, shape.table_pages);
+  size_bytes = at - start;
+}
+
+std::size_t PassShape::input_bytes(const ModelConfig& config) const {
+  return PassInput(config, *this, nullptr).size_bytes;
+}
+
+WorkspaceSizes workspace_sizes(const ModelLayout& model, const PassShape& largest) {
+  const ModelConfig& c = model.config;
+  const std::size_t rows = std::max(largest.tokens, largest.logit_rows);
+  const std::size_t widest = std::max({c.width, c.query_width(), c.feed_forward});
+  const std::size_t attention_floats = 2 * (c.query_width() + c.kv_width());
+  return {.input_bytes = largest.input_bytes(c),
+          .activation_f32_floats = model.takes_f32 ? rows * widest : 0,
+          .activation_groups = model.takes_groups ? rows * ceil_div(widest, kActivationGroup) : 0,
+          .mixing_floats = largest.tokens * std::max(attention_floats, 2 * c.feed_forward),
+          .logits_floats = largest.logit_rows * c.vocab};
+}
+
+void Model::begin_pass(const PassShape& shape) {
+  shape_ = shape;
+  input_ = PassInput(layout_.config, shape, workspace_.input);
+}
+
+void Model::run(Stream& stream, const Piece& piece, const std::byte* weights) {
+  const UnitInfo& unit = layout_.units[piece.unit];
+  for (const PanelRange& range : piece.ranges) {
+    const MatrixInfo& matrix = unit.matrices[range.matrix];
+    const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
+    if (range.first_panel == 0) before(stream, unit, matrix.role);
+    multiply(stream, unit, range, weights + range.begin_bytes);
+    if (range.first_panel + range.panels == panels) after(stream, unit, matrix.role);
+  }
+}
+
+void Model::before(Stream& stream, const UnitInfo& unit, MatrixRole role) {
+  NormArgs args{.in = input_.residual,
+                .rows = nullptr,
+                .tokens = shape_.tokens,
+                .columns = layout_.config.width,
+                .weight = nullptr,
+                .epsilon = layout_.config.norm_epsilon,
+                .out = {}};
+  switch (role) {
+    case MatrixRole::kQuery:
+      args.weight = vector(unit.layer, VectorRole::kAttentionNorm);
+      args.out = inputs_of(unit, {MatrixRole::kQuery, MatrixRole::kKey, MatrixRole::kValue});
+      break;
+    case MatrixRole::kGate:
+      args.weight = vector(unit.layer, VectorRole::kFeedForwardNorm);
+      args.out = inputs_of(unit, {MatrixRole::kGate, MatrixRole::kUp});
+      break;
+    case MatrixRole::kHead:
+      args.rows = input_.logit_rows;
+      args.tokens = shape_.logit_rows;
+      args.weight = workspace_.vectors + layout_.head_norm.begin;
+      args.out = inputs_of(unit, {MatrixRole::kHead});
+      break;
+    default:
+      return;
+  }
+  ops_.norm(stream, args);
+}
+
+void Model::after(Stream& stream, const UnitInfo& unit, MatrixRole role) {
+  switch (role) {
+    case MatrixRole::kValue:
+      attend(stream, unit);
+      break;
+    case MatrixRole::kOutput:
+      add_bias(stream, unit.layer, VectorRole::kOutputBias);
+      break;
+    case MatrixRole::kUp:
+      ops_.swiglu(stream, {.gate_up = workspace_.mixing,
+                           .tokens = shape_.tokens,
+                           .columns = layout_.config.feed_forward,
+                           .gate_bias = vector(unit.layer, VectorRole::kGateBias),
+                           .up_bias = vector(unit.layer, VectorRole::kUpBias),
+                           .out = inputs_of(unit, {MatrixRole::kDown})});
+      break;
+    case MatrixRole::kDown:
+      add_bias(stream, unit.layer, VectorRole::kDownBias);
+      break;
+    default:
+      break;
+  }
+}
+
+void Model::multiply(Stream& stream, const UnitInfo& unit, const PanelRange& range,
+                     const std::byte* panels) {
+  const ModelConfig& c = layout_.config;
+  const MatrixInfo& matrix = unit.matrices[range.matrix];
+  const std::size_t qkv_width = c.query_width() + 2 * c.kv_width();
+  float* mixing = workspace_.mixing;
+  Output to{};
+  switch (matrix.role) {
+    case MatrixRole::kQuery:
+      to = {mixing, qkv_width, false};
+      break;
+    case MatrixRole::kKey:
+      to = {mixing + c.query_width(), qkv_width, false};
+      break;
+    case MatrixRole::kValue:
+      to = {mixing + c.query_width() + c.kv_width(), qkv_width, false};
+      break;
+    case MatrixRole::kGate:
+      to = {mixing, 2 * c.feed_forward, false};
+      break;
+    case MatrixRole::kUp:
+      to = {mixing + c.feed_forward, 2 * c.feed_forward, false};
+      break;
+    case MatrixRole::kOutput:
+    case MatrixRole::kDown:
+      to = {input_.residual, c.width, true};
+      break;
+    case MatrixRole::kHead:
+      to = {workspace_.logits, c.vocab, false};
+      break;
+  }
+  const std::size_t first_row = range.first_panel * kPanelRows;
+  const bool from_attention = matrix.role == MatrixRole::kOutput;
+  ops_.product(stream, {.type = matrix.type(),
+                        .panels = panels,
+                        .rows = std::min(range.panels * kPanelRows, matrix.rows() - first_row),
+                        .columns = matrix.columns(),
+                        .in = workspace_.activations.groups,
+                        .in_f32 = from_attention ? attention_out() : workspace_.activations.f32,
+                        .tokens = unit.kind == UnitKind::kHead ? shape_.logit_rows : shape_.tokens,
+                        .out = to.begin + first_row,
+                        .out_stride = to.stride,
+                        .accumulate = to.accumulate});
+}
+
+// Queries, keys and values are there: rotates them, stores keys and values, attends.
+void Model::attend(Stream& stream, const UnitInfo& unit) {
+  const ModelConfig& c = layout_.config;
+  const std::size_t layer = unit.layer;
+  const KvView kv{workspace_.kv_layout, workspace_.kv + layer * workspace_.kv_layout.layer_bytes()};
+  ops_.rotate(stream, {.qkv = workspace_.mixing,
+                       .heads = c.heads,
+                       .rope_dims = c.rope_dims,
+                       .query_bias = vector(layer, VectorRole::kQueryBias),
+                       .key_bias = vector(layer, VectorRole::kKeyBias),
+                       .value_bias = vector(layer, VectorRole::kValueBias),
+                       .places = {.tokens = shape_.tokens,
+                                  .positions = input_.positions,
+                                  .pages = input_.pages,
+                                  .rotations = input_.rotations},
+                       .kv = kv});
+  ops_.attend(stream, {.qkv = workspace_.mixing,
+                       .heads = c.heads,
+                       .blocks = input_.blocks,
+                       .block_count = shape_.blocks,
+                       .tokens = shape_.tokens,
+                       .page_table = input_.page_table,
+                       .kv = kv,
+                       .out = attention_out(),
+                       .out_groups = inputs_of(unit, {MatrixRole::kOutput}).groups});
+}
+
+Activations Model::inputs_of(const UnitInfo& unit, std::initializer_list<MatrixRole> roles) const {
+  Activations wanted{nullptr, nullptr};
+  for (const MatrixInfo& matrix : unit.matrices) {
+    if (std::find(roles.begin(), roles.end(), matrix.role) == roles.end()) continue;
+    if (is_quantised(matrix.type())) {
+      wanted.groups = workspace_.activations.groups;
+    } else {
+      wanted.f32 = workspace_.activations.f32;
+    }
+  }
+  return wanted;
+}
+
+void Model::add_bias(Stream& stream, std::size_t layer, VectorRole role) {
+  const float* bias = vector(layer, role);
+  if (bias == nullptr) return;
+  ops_.add_bias(stream, {input_.residual, shape_.tokens, layout_.config.width, bias});
+}
+
+const float* Model::vector(std::size_t layer, VectorRole role) const {
+  const VectorInfo& info = layout_.layer_vectors[layer][static_cast<std::size_t>(role)];
+  return info.tensor == nullptr ? nullptr : workspace_.vectors + info.begin;
+}
+
+float* Model::attention_out() const {
+  const ModelConfig& c = layout_.config;
+  return workspace_.mixing + shape_.tokens * (c.query_width() + 2 * c.kv_width());
+}
+
+}  // namespace sluice

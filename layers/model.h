@@ -1,0 +1,93 @@
+// The Llama family's pass, piece by piece: enqueues computation on weights that are in place when
+// the stream gets there, and never asks where they came from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "layers/ops.h"
+#include "layers/pieces.h"
+#include "layers/weights.h"
+
+namespace sluice {
+
+// What a pass brings, laid out for one copy to the device. Offsets follow from the sizes.
+struct PassShape {
+  std::size_t tokens = 0;
+  std::size_t logit_rows = 0;   // tokens whose logits are wanted
+  std::size_t blocks = 0;       // query blocks
+  std::size_t table_pages = 0;  // entries of the page table
+
+  std::size_t input_bytes(const ModelConfig& config) const;
+};
+
+// A PassShape's arrays inside a buffer, on either side of the link.
+struct PassInput {
+  PassInput(const ModelConfig& config, const PassShape& shape, std::byte* begin);
+  float* residual;           // [tokens, width]: the embeddings at first
+  float* rotations;          // [tokens, rope_dims]
+  std::int32_t* positions;   // [tokens]
+  std::int32_t* pages;       // [tokens]
+  std::int32_t* logit_rows;  // [logit_rows], indices of tokens
+  QueryBlock* blocks;        // [blocks]
+  std::int32_t* page_table;  // [table_pages]
+  std::size_t size_bytes;    // of them all
+};
+
+// The device memory that passes work in, besides weights and pages. For `tokens` tokens and `rows`
+// rows of logits at most.
+struct WorkspaceSizes {
+  std::size_t input_bytes;
+  std::size_t activation_f32_floats;
+  std::size_t activation_groups;
+  std::size_t mixing_floats;  // [tokens, 2 feed_forward], or query, key, value and attention's out
+  std::size_t logits_floats;
+};
+WorkspaceSizes workspace_sizes(const ModelLayout& model, const PassShape& largest);
+
+struct Workspace {
+  std::byte* input;  // as the largest PassInput
+  Activations activations;
+  float* mixing;
+  float* logits;   // [rows, vocab]
+  float* vectors;  // the model's norm weights and biases
+  std::byte* kv;
+  KvLayout kv_layout;
+};
+
+class Model {
+ public:
+  // Borrows all three, and the memory that `workspace` points to.
+  Model(const ModelLayout& layout, Ops& ops, const Workspace& workspace)
+      : layout_(layout), ops_(ops), workspace_(workspace) {}
+
+  // Starts a pass whose input lies in workspace.input when the stream gets to its first piece.
+  void begin_pass(const PassShape& shape);
+
+  // Enqueues a piece whose panels lie at `weights`. Pieces come in order; the head only where
+  // logits are wanted.
+  void run(Stream& stream, const Piece& piece, const std::byte* weights);
+
+ private:
+  void before(Stream& stream, const UnitInfo& unit, MatrixRole role);
+  void after(Stream& stream, const UnitInfo& unit, MatrixRole role);
+  void multiply(Stream& stream, const UnitInfo& unit, const PanelRange& range,
+                const std::byte* panels);
+  void attend(Stream& stream, const UnitInfo& unit);
+  void add_bias(Stream& stream, std::size_t layer, VectorRole role);
+
+  // The forms of activations that these matrices take.
+  Activations inputs_of(const UnitInfo& unit, std::initializer_list<MatrixRole> roles) const;
+  const float* vector(std::size_t layer, VectorRole role) const;
+  float* attention_out() const;
+
+  const ModelLayout& layout_;
+  Ops& ops_;
+  Workspace workspace_;
+  PassShape shape_;
+  PassInput input_{{}, {}, nullptr};
+};
+
+}  // namespace sluice
