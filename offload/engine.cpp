@@ -1,0 +1,207 @@
+#include "offload/engine.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "memory/clock.h"
+#include "memory/error.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+std::size_t host_logit_rows(const Plan& plan) {
+  return std::max(plan.workload.sequences, plan.largest_pass().logit_rows);
+}
+
+}  // namespace
+
+Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& plan, Device& device,
+               Ops& ops, EngineOptions options)
+    : layout_(layout),
+      plan_(plan),
+      device_(device),
+      options_(std::move(options)),
+      schedule_(make_schedule(layout, plan_)),
+      input_bytes_(align_up(plan_.largest_pass().input_bytes(layout.config))),
+      arena_(device, plan_.bytes.total()),
+      store_(store_bytes(layout, plan_), !device.in_place()),
+      staging_(2 * input_bytes_ + host_logit_rows(plan_) * layout.config.vocab * sizeof(float),
+               false),
+      host_logits_(reinterpret_cast<float*>(staging_.data() + 2 * input_bytes_)),
+      pages_(plan_.kv.pages),
+      sequences_(plan_.workload.sequences),
+      builder_(file, layout, plan_, sequences_, pages_),
+      trace_(4 * schedule_.pieces.size() + 2 * plan_.slots, options_.trace),
+      compute_(device.make_stream("compute")) {
+  const double begin = now_seconds();
+  for (Sequence& sequence : sequences_) {
+    sequence.pages.reserve(ceil_div(plan_.workload.context_tokens, kPageTokens));
+  }
+  for (Half& half : halves_) half.done = device.make_event();
+  weights_ = load_weights(file, layout, plan_, device, arena_, store_.data(), options_.on_load,
+                          options_.stop);
+  lend_workspace();
+  model_ = std::make_unique<Model>(layout, ops, workspace_);
+  for (const Step& step : schedule_.prologue) run_copy(step);
+  load_seconds_ = now_seconds() - begin;
+}
+
+// In the order, and of the sizes, of PlanBytes.
+void Engine::lend_workspace() {
+  const WorkspaceSizes sizes = workspace_sizes(layout_, plan_.largest_pass());
+  std::byte* slots = arena_.lend(plan_.bytes.slots, "slots");
+  streamer_ = std::make_unique<Streamer>(device_, *compute_, slots, plan_.slots, plan_.slot_bytes);
+  workspace_.kv = arena_.lend(plan_.kv.total_bytes(), "pages");
+  workspace_.kv_layout = plan_.kv;
+  workspace_.input = arena_.lend(sizes.input_bytes, "a pass's input");
+  workspace_.activations.f32 = arena_.lend_array<float>(sizes.activation_f32_floats, "activations");
+  workspace_.activations.groups =
+      arena_.lend_array<ActivationGroup>(sizes.activation_groups, "activations");
+  workspace_.mixing = arena_.lend_array<float>(sizes.mixing_floats, "activations");
+  workspace_.logits = arena_.lend_array<float>(sizes.logits_floats, "logits");
+  workspace_.vectors = weights_.vectors;
+  assert(arena_.lent_bytes() == plan_.bytes.total());
+}
+
+void Engine::feed(std::span<const Feed> feeds) {
+  run(feeds, nullptr);
+}
+
+void Engine::score(std::span<const Feed> feeds, const LogitsSink& sink) {
+  assert(plan_.workload.all_logits);
+  run(feeds, &sink);
+}
+
+std::span<const float> Engine::logits(std::size_t feed) const {
+  return {host_logits_ + feed * layout_.config.vocab, layout_.config.vocab};
+}
+
+void Engine::check(std::span<const Feed> feeds) const {
+  assert(feeds.size() <= sequences_.size());
+  for (const Feed& feed : feeds) {
+    assert(feed.sequence < sequences_.size() && !feed.tokens.empty());
+    const std::size_t length = sequences_[feed.sequence].length + feed.tokens.size();
+    if (length > plan_.workload.context_tokens) {
+      throw Error(ErrorKind::kUsage,
+                  text("a sequence of ", length, " tokens doesn't fit the context of ",
+                       plan_.workload.context_tokens, "; raise --ctx"));
+    }
+    for (const std::int32_t token : feed.tokens) {
+      if (token < 0 || static_cast<std::size_t>(token) >= layout_.config.vocab) {
+        throw Error(ErrorKind::kUsage, text("token ", token, " isn't in the vocabulary of ",
+                                            layout_.config.vocab, " tokens"));
+      }
+    }
+  }
+}
+
+void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
+  check(feeds);
+  const double begin = now_seconds();
+  std::size_t total = 0;
+  for (const Feed& feed : feeds) total += feed.tokens.size();
+  std::size_t fed = 0;
+  std::size_t finished = 0;  // feeds whose logits have been asked for
+  builder_.begin(feeds, sink != nullptr);
+  Half* half = nullptr;
+  while (!builder_.done()) {
+    if (options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed)) {
+      throw Interrupted{};
+    }
+    const std::size_t index = counters_.passes++ % 2;
+    half = &halves_[index];
+    half->done->synchronize();
+    trace_.settle(half->mark);
+    std::byte* staged = staging_.data() + index * input_bytes_;
+    const PassShape shape = builder_.next(staged);
+    const std::size_t first_row = sink != nullptr ? 0 : finished;
+    run_pass(shape, staged, host_logits_ + first_row * layout_.config.vocab);
+    compute_->record(*half->done);
+    half->mark = trace_.mark();
+    fed += shape.tokens;
+    finished += shape.logit_rows;
+    if (sink != nullptr) {
+      half->done->synchronize();
+      show_logits(*sink);
+    }
+    if (options_.on_feed) options_.on_feed(fed, total);
+  }
+  half->done->synchronize();
+  trace_.settle(half->mark);
+  counters_.pass_seconds += now_seconds() - begin;
+}
+
+void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) {
+  model_->begin_pass(shape);
+  for (const Step& step : shape.logit_rows > 0 ? schedule_.pass_with_logits : schedule_.pass) {
+    switch (step.kind) {
+      case StepKind::kInput: {
+        const std::size_t bytes = shape.input_bytes(layout_.config);
+        device_.copy(*compute_, Direction::kToDevice, workspace_.input, staged, bytes);
+        other_link_bytes_ += bytes;
+        break;
+      }
+      case StepKind::kCopy:
+        run_copy(step);
+        break;
+      case StepKind::kCompute:
+        run_compute(step);
+        break;
+      case StepKind::kLogits: {
+        const std::size_t bytes = shape.logit_rows * layout_.config.vocab * sizeof(float);
+        device_.copy(*compute_, Direction::kToHost, reinterpret_cast<std::byte*>(logits),
+                     reinterpret_cast<const std::byte*>(workspace_.logits), bytes);
+        other_link_bytes_ += bytes;
+        break;
+      }
+    }
+  }
+}
+
+void Engine::run_copy(const Step& step) {
+  const Piece& piece = schedule_.pieces[step.piece];
+  streamer_->send(weights_.units[piece.unit] + piece.begin_bytes, piece.size_bytes,
+                  trace_.open(Lane::kLink, step.piece));
+}
+
+void Engine::run_compute(const Step& step) {
+  const Piece& piece = schedule_.pieces[step.piece];
+  const bool streamed = schedule_.streamed[step.piece];
+  const std::byte* weights =
+      streamed ? streamer_->take() : weights_.units[piece.unit] + piece.begin_bytes;
+  Span* span = trace_.open(Lane::kCompute, step.piece);
+  compute_->stamp(&span->begin_seconds);
+  model_->run(*compute_, piece, weights);
+  compute_->stamp(&span->end_seconds);
+  if (!streamed) return;
+  streamer_->release();
+  trace_.took_copy();
+}
+
+void Engine::show_logits(const LogitsSink& sink) const {
+  std::size_t row = 0;
+  for (const PassPart& part : builder_.parts()) {
+    for (std::size_t t = 0; t < part.tokens; ++t) {
+      sink(part.feed, part.first_token + t, logits(row++));
+    }
+  }
+}
+
+void Engine::truncate(std::size_t sequence, std::size_t length) {
+  Sequence& s = sequences_[sequence];
+  assert(length <= s.length);
+  s.length = length;
+  for (; s.pages.size() > ceil_div(length, kPageTokens); s.pages.pop_back()) {
+    pages_.give_back(s.pages.back());
+  }
+}
+
+EngineCounters Engine::counters() const {
+  EngineCounters counters = counters_;
+  counters.copy_seconds = trace_.copy_seconds();
+  counters.compute_seconds = trace_.compute_seconds();
+  return counters;
+}
+
+}  // namespace sluice

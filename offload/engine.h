@@ -1,0 +1,116 @@
+// The engine: loads a model as a plan says, then runs passes over batches of sequences.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "layers/model.h"
+#include "memory/arena.h"
+#include "memory/host_store.h"
+#include "memory/kv_pages.h"
+#include "offload/loader.h"
+#include "offload/pass_input.h"
+#include "offload/plan.h"
+#include "offload/schedule.h"
+#include "offload/sequence.h"
+#include "offload/streamer.h"
+#include "offload/trace.h"
+
+namespace sluice {
+
+struct EngineOptions {
+  Progress on_load;                         // bytes of weights
+  Progress on_feed;                         // tokens of one call of feed
+  const std::atomic<bool>* stop = nullptr;  // looked at between passes
+  bool trace = false;
+};
+
+struct EngineCounters {
+  std::size_t passes = 0;
+  double pass_seconds = 0.0;     // from a feed's first pass to its last logits
+  double copy_seconds = 0.0;     // the link was busy with weights
+  double compute_seconds = 0.0;  // the device was busy computing
+};
+
+// Owns all memory of a run: the arena on the device, the weights in host memory, the pages. After
+// construction it takes no more of either, and a pass allocates nothing. Used by one thread.
+class Engine {
+ public:
+  // Loads. Borrows all but the options. Throws Error{kOverBudget} if the device has less memory
+  // than the plan takes, Error{kIo} for host memory, Interrupted.
+  Engine(const ModelFile& file, const ModelLayout& layout, const Plan& plan, Device& device,
+         Ops& ops, EngineOptions options);
+
+  // Runs the feeds' tokens, as many passes as it takes; sequences may differ in length. Afterwards
+  // logits(i) [vocab] are those of the last token of feed i, until the next call. Throws
+  // Error{kUsage} for a token that the vocabulary lacks or a sequence that passes its context.
+  void feed(std::span<const Feed> feeds);
+  std::span<const float> logits(std::size_t feed) const;
+
+  // As feed, and shows the logits of every token in order. Needs workload.all_logits.
+  using LogitsSink =
+      std::function<void(std::size_t feed, std::size_t token, std::span<const float> logits)>;
+  void score(std::span<const Feed> feeds, const LogitsSink& sink);
+
+  // Forgets a sequence's tokens from `length` on, and gives back their pages.
+  void truncate(std::size_t sequence, std::size_t length);
+  std::size_t length(std::size_t sequence) const { return sequences_[sequence].length; }
+
+  // Waits for everything under way and adds it up.
+  EngineCounters counters() const;
+  const Arena& arena() const { return arena_; }
+  // Over the link since loading, both ways.
+  std::size_t link_bytes() const { return streamer_->link_bytes() + other_link_bytes_; }
+  std::size_t host_bytes() const { return store_.size_bytes() + staging_.size_bytes(); }
+  const std::string& warning() const { return store_.warning(); }
+  const Trace& trace() const { return trace_; }
+  double load_seconds() const { return load_seconds_; }
+
+ private:
+  void lend_workspace();
+  void check(std::span<const Feed> feeds) const;
+  void run(std::span<const Feed> feeds, const LogitsSink* sink);
+  void run_pass(const PassShape& shape, std::byte* staged, float* logits);
+  void run_copy(const Step& step);
+  void run_compute(const Step& step);
+  void show_logits(const LogitsSink& sink) const;
+
+  const ModelLayout& layout_;
+  const Plan plan_;
+  Device& device_;
+  EngineOptions options_;
+  const Schedule schedule_;
+  const std::size_t input_bytes_;  // of the largest pass
+  Arena arena_;
+  HostStore store_;     // weights that aren't resident
+  HostStore staging_;   // inputs of two passes, then logits
+  float* host_logits_;  // [sequences, or segment_tokens if all are wanted; vocab]
+  LoadedWeights weights_;
+  Workspace workspace_;
+  std::unique_ptr<Model> model_;
+  PagePool pages_;
+  std::vector<Sequence> sequences_;
+  PassInputBuilder builder_;
+  Trace trace_;
+
+  // Passes alternate between two halves of the staging. A half may be filled again when the pass
+  // that it fed is done.
+  struct Half {
+    std::unique_ptr<Event> done;
+    Trace::Mark mark{};
+  };
+  Half halves_[2];
+  std::unique_ptr<Streamer> streamer_;
+  std::unique_ptr<Stream> compute_;  // goes first: it ends its work, which uses all of the above
+  EngineCounters counters_;
+  double load_seconds_ = 0.0;
+  std::size_t other_link_bytes_ = 0;  // inputs and logits
+};
+
+}  // namespace sluice

@@ -1,0 +1,185 @@
+#include "offload/hardware.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "layers/ops.h"
+#include "layers/row_kernels.h"
+#include "memory/clock.h"
+#include "memory/packed.h"
+#include "memory/parallel.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kReadBytes = 32_MiB;  // weights read once, more than caches hold
+constexpr std::size_t kManyTokens = 64;
+
+// The best of a few runs: a probe wants the machine's rate, not its other work.
+template <typename Work>
+double seconds_of(int runs, const Work& work) {
+  double best = 1e30;
+  for (int run = 0; run < runs; ++run) {
+    const double begin = now_seconds();
+    work();
+    best = std::min(best, now_seconds() - begin);
+  }
+  return std::max(best, 1e-9);
+}
+
+class Probe {
+ public:
+  explicit Probe(std::size_t columns) : columns_(columns), weights_(kReadBytes) {
+    // Touched, so that reading it reads memory; zeros are as good as any weights.
+    parallel_for(weights_.size() / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
+      std::memset(weights_.data() + begin * 1_MiB, 0, (end - begin) * 1_MiB);
+    });
+  }
+
+  ProductRate product_rate(DType type) {
+    const std::size_t panel = panel_bytes(type, columns_);
+    const std::size_t panels = std::max<std::size_t>(kReadBytes / panel, 1);
+    ProductRate rate;
+    const double one = seconds_of(2, [&] { run(type, panels, 1); });
+    rate.bytes_per_second = static_cast<double>(panels * panel) / one;
+    const std::size_t few = std::min<std::size_t>(panels, 32);
+    const double many = seconds_of(3, [&] { run(type, few, kManyTokens); });
+    rate.operations_per_second =
+        2.0 * static_cast<double>(few * kPanelRows * columns_ * kManyTokens) / many;
+    return rate;
+  }
+
+  double step_seconds(DType type) {
+    return seconds_of(3,
+                      [&] {
+                        for (int i = 0; i < 8; ++i) run(type, 4, 1);
+                      }) /
+           8;
+  }
+
+  double copy_rate() {
+    std::vector<std::byte> to(4_MiB);
+    std::memset(to.data(), 1, to.size());
+    std::size_t at = 0;
+    const double seconds = seconds_of(4, [&] {
+      std::memcpy(to.data(), weights_.data() + at, to.size());
+      at += to.size();
+    });
+    return static_cast<double>(to.size()) / seconds;
+  }
+
+ private:
+  void run(DType type, std::size_t panels, std::size_t tokens) {
+    const std::size_t rows = panels * kPanelRows;
+    out_.resize(std::max(out_.size(), rows * tokens));
+    in_.resize(std::max(in_.size(), columns_ * tokens));
+    groups_.resize(std::max(groups_.size(), ceil_div(columns_, kActivationGroup) * tokens));
+    product({.type = type,
+             .panels = weights_.data(),
+             .rows = rows,
+             .columns = columns_,
+             .in = groups_.data(),
+             .in_f32 = in_.data(),
+             .tokens = tokens,
+             .out = out_.data(),
+             .out_stride = rows,
+             .accumulate = false});
+  }
+
+  std::size_t columns_;
+  std::vector<std::byte> weights_;
+  std::vector<float> in_;
+  std::vector<ActivationGroup> groups_;
+  std::vector<float> out_;
+};
+
+double attention_rate(const ModelConfig& config) {
+  constexpr std::size_t kPages = 4;
+  constexpr std::size_t kTasks = 4;
+  const std::size_t group = config.heads / config.kv_heads;
+  const std::size_t tokens = query_block_tokens(group);
+  const KvLayout layout{.layers = 1, .kv_heads = 1, .head_dim = config.head_dim, .pages = kPages};
+  const std::vector<std::byte> pages(layout.total_bytes());
+  const std::vector<float> queries(tokens * group * config.head_dim, 0.5f);
+  const std::int32_t table[kPages] = {0, 1, 2, 3};
+  struct Buffers {
+    std::vector<float> out, scratch;
+  };
+  std::vector<Buffers> buffers(kTasks);
+  for (Buffers& b : buffers) {
+    b.out.resize(queries.size());
+    b.scratch.resize(attend_scratch_floats(layout, tokens * group));
+  }
+  const double seconds = seconds_of(3, [&] {
+    parallel_for(kTasks, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) {
+        row_kernels().attend({.queries = queries.data(),
+                              .query_stride = group * config.head_dim,
+                              .tokens = tokens,
+                              .group = group,
+                              .first_position = kPages * kPageTokens - tokens,
+                              .pages = table,
+                              .head = pages.data(),
+                              .layout = layout,
+                              .out = buffers[i].out.data(),
+                              .out_stride = group * config.head_dim,
+                              .scratch = buffers[i].scratch.data()});
+      }
+    });
+  });
+  return 4.0 * static_cast<double>(kTasks * queries.size() * kPages * kPageTokens) / seconds;
+}
+
+double element_seconds(const ModelConfig& config) {
+  const std::size_t columns = std::max<std::size_t>(config.width, 64);
+  const std::vector<float> weight(columns, 1.0f);
+  std::vector<float> row(columns, 0.5f);
+  std::vector<ActivationGroup> groups(ceil_div(columns, kActivationGroup));
+  const double seconds = seconds_of(4, [&] {
+    for (int i = 0; i < 8; ++i) {
+      row_kernels().norm(row.data(), weight.data(), 1e-5f, columns, row.data());
+      if (columns % kActivationGroup == 0) {
+        quantise_activations(row.data(), 1, columns, groups.data());
+      }
+    }
+  });
+  return seconds / static_cast<double>(8 * columns);
+}
+
+}  // namespace
+
+Hardware probe_host(const ModelLayout& model, LinkSpeed link) {
+  Hardware hardware;
+  std::array<bool, kDTypeCount> used{};
+  for (const UnitInfo& unit : model.units) {
+    for (const MatrixInfo& m : unit.matrices) used[static_cast<std::size_t>(m.type())] = true;
+  }
+  Probe probe(model.units.front().matrices.front().columns());
+  for (std::size_t type = 0; type < kDTypeCount; ++type) {
+    if (!used[type]) continue;
+    if (model.config.width % dtype_info(kAllDTypes[type]).group_values != 0) continue;
+    hardware.products[type] = probe.product_rate(kAllDTypes[type]);
+    hardware.step_seconds = probe.step_seconds(kAllDTypes[type]);
+  }
+  // A type whose groups don't divide the width is taken to be as slow as the slowest measured.
+  ProductRate slowest{1e12, 1e15};
+  for (const ProductRate& r : hardware.products) {
+    if (r.bytes_per_second <= 0.0) continue;
+    slowest.bytes_per_second = std::min(slowest.bytes_per_second, r.bytes_per_second);
+    slowest.operations_per_second =
+        std::min(slowest.operations_per_second, r.operations_per_second);
+  }
+  for (ProductRate& r : hardware.products) {
+    if (r.bytes_per_second <= 0.0) r = slowest;
+  }
+  hardware.attention_operations_per_second = attention_rate(model.config);
+  hardware.element_seconds = element_seconds(model.config);
+  if (link.bytes_per_second <= 0.0) link.bytes_per_second = probe.copy_rate();
+  hardware.to_device = link;
+  hardware.to_host = link;
+  return hardware;
+}
+
+}  // namespace sluice

@@ -1,0 +1,43 @@
+#include "offload/plan.h"
+
+#include <algorithm>
+
+#include "memory/units.h"
+
+namespace sluice {
+
+PassShape Plan::largest_pass() const {
+  const std::size_t wanted = workload.all_logits ? segment_tokens : workload.sequences;
+  return {.tokens = segment_tokens,
+          .logit_rows = std::min(wanted, segment_tokens),
+          .blocks = segment_tokens,
+          .table_pages = kv.pages};
+}
+
+std::size_t Plan::streamed_bytes(const ModelLayout& model) const {
+  std::size_t total = 0;
+  for (std::size_t unit = 0; unit < placement.size(); ++unit) {
+    if (placement[unit] == Placement::kStreamed) total += model.units[unit].size_bytes;
+  }
+  return total;
+}
+
+void count_bytes(const ModelLayout& model, Plan& plan) {
+  const WorkspaceSizes sizes = workspace_sizes(model, plan.largest_pass());
+  plan.bytes = {.vectors = align_up(model.vector_floats * sizeof(float)),
+                .resident = 0,
+                .slots = plan.slots * align_up(plan.slot_bytes),
+                .kv = align_up(plan.kv.total_bytes()),
+                .input = align_up(sizes.input_bytes),
+                .activations = align_up(sizes.activation_f32_floats * sizeof(float)) +
+                               align_up(sizes.activation_groups * sizeof(ActivationGroup)) +
+                               align_up(sizes.mixing_floats * sizeof(float)),
+                .logits = align_up(sizes.logits_floats * sizeof(float))};
+  for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+    if (plan.placement[unit] == Placement::kResident) {
+      plan.bytes.resident += align_up(model.units[unit].size_bytes);
+    }
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,82 @@
+// Plan: where every unit lives and every byte of the device goes, and how fast that should be.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layers/model.h"
+#include "layers/weights.h"
+#include "memory/kv_pages.h"
+
+namespace sluice {
+
+// What is to be run.
+struct Workload {
+  std::size_t sequences = 1;
+  std::size_t prompt_tokens = 128;   // of each sequence
+  std::size_t max_tokens = 128;      // to generate, of each sequence
+  std::size_t context_tokens = 256;  // of each sequence: what its pages must hold
+  bool all_logits = false;           // logits of every token rather than each sequence's last
+};
+
+// What must be kept, and what the user has fixed; the rest is the budgeter's to choose.
+struct PlanLimits {
+  bool in_place = false;                      // the device reads weights in host memory: no limit
+  std::optional<std::size_t> device_bytes{};  // none: everything is resident
+  std::optional<std::size_t> slots{};         // 1 turns prefetching off
+  std::optional<std::size_t> segment_tokens{};
+  std::optional<KvType> kv_type{};
+};
+
+enum class Placement : std::uint8_t {
+  kResident,  // on the device from start to end
+  kStreamed,  // in host memory, copied through a slot in every pass
+  kInPlace,   // in host memory, which is the device's own
+};
+
+// Seconds, as the cost model tells them.
+struct Prediction {
+  double prefill_seconds = 0.0;      // of all prompts
+  double decode_pass_seconds = 0.0;  // one token of every sequence
+  double decode_seconds = 0.0;       // of max_tokens passes
+  double link_bytes_per_pass = 0.0;
+};
+
+// Device memory by purpose, each as lent (rounded up to kAlignBytes).
+struct PlanBytes {
+  std::size_t vectors = 0;   // norm weights and biases
+  std::size_t resident = 0;  // units
+  std::size_t slots = 0;
+  std::size_t kv = 0;           // pages of keys and values
+  std::size_t input = 0;        // a pass's tokens and where they belong
+  std::size_t activations = 0;  // of a segment
+  std::size_t logits = 0;
+
+  std::size_t total() const {
+    return vectors + resident + slots + kv + input + activations + logits;
+  }
+};
+
+struct Plan {
+  Workload workload;
+  std::optional<std::size_t> limit_bytes;
+  std::size_t segment_tokens = 1;  // tokens of a pass, at most
+  std::size_t slots = 0;           // 0: nothing is streamed
+  std::size_t slot_bytes = 0;
+  KvLayout kv;
+  std::vector<Placement> placement;  // [units]
+  PlanBytes bytes;
+  Prediction predicted;
+
+  // The most that a pass brings.
+  PassShape largest_pass() const;
+  std::size_t streamed_bytes(const ModelLayout& model) const;  // in a pass that wants logits
+};
+
+// Fills in plan.bytes from everything else.
+void count_bytes(const ModelLayout& model, Plan& plan);
+
+}  // namespace sluice

@@ -1,0 +1,33 @@
+#include "offload/trace.h"
+
+#include <cassert>
+
+namespace sluice {
+
+Trace::Trace(std::size_t open_spans, bool keep) : keep_(keep) {
+  copies_.entries.resize(open_spans);
+  computes_.entries.resize(open_spans);
+}
+
+Span* Trace::open(Lane lane, std::uint32_t piece) {
+  Ring& ring = lane == Lane::kLink ? copies_ : computes_;
+  assert(ring.opened - ring.settled < ring.entries.size());
+  TraceEntry& entry = ring.entries[ring.opened++ % ring.entries.size()];
+  entry = {lane, piece, {}};
+  return &entry.span;
+}
+
+void Trace::settle(const Mark& mark) {
+  settle(copies_, mark.copies);
+  settle(computes_, mark.computed);
+}
+
+void Trace::settle(Ring& ring, std::size_t upto) {
+  for (; ring.settled < upto; ++ring.settled) {
+    const TraceEntry& entry = ring.entries[ring.settled % ring.entries.size()];
+    ring.seconds += entry.span.end_seconds - entry.span.begin_seconds;
+    if (keep_) kept_.push_back(entry);
+  }
+}
+
+}  // namespace sluice
