@@ -1,3 +1,65 @@
-int main() {
-  return 0;
+#include <oneapi/tbb/global_control.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "cli/commands.h"
+#include "memory/error.h"
+
+namespace {
+
+using namespace sluice;
+
+int exit_code(ErrorKind kind) {  // docs/errors.md
+  switch (kind) {
+    case ErrorKind::kInternal:
+      return 1;
+    case ErrorKind::kUsage:
+      return 2;
+    case ErrorKind::kBadFile:
+      return 3;
+    case ErrorKind::kOverBudget:
+      return 4;
+    case ErrorKind::kIo:
+      return 5;
+  }
+  return 1;
+}
+
+int with_threads(std::size_t threads, const auto& command) {
+  if (threads == 0) return command();
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, threads);
+  return command();
+}
+
+int dispatch(int argc, char** argv) {
+  const auto options = parse_options(argc, argv);
+  if (!options) return 0;
+  switch (options->command) {
+    case Command::kRun:
+      return with_threads(options->run.on.threads, [&] { return run_command(options->run); });
+    case Command::kPlan:
+      return with_threads(options->plan.on.threads, [&] { return plan_command(options->plan); });
+    case Command::kInspect:
+      return inspect_command(options->inspect);
+  }
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return dispatch(argc, argv);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "sluice: %s\n", error.what());
+    return exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "sluice: the system has no memory left; close programs or lower --ctx\n");
+    return exit_code(ErrorKind::kIo);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sluice: internal error: %s\n", error.what());
+    return exit_code(ErrorKind::kInternal);
+  }
 }

@@ -1,0 +1,14 @@
+// The commands. Each returns the exit code (docs/errors.md) or throws Error.
+#pragma once
+
+#include "cli/options.h"
+
+namespace sluice {
+
+inline constexpr int kExitInterrupted = 130;
+
+int run_command(const RunOptions& options);
+int plan_command(const PlanOptions& options);
+int inspect_command(const InspectOptions& options);
+
+}  // namespace sluice

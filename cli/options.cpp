@@ -1,0 +1,183 @@
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <iostream>
+#include <thread>
+
+#include "memory/error.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kMaxTokensOption = std::size_t{1} << 24;
+constexpr std::size_t kMaxSlotsOption = 64;
+
+// "12GB/s", "12GB/s,10us"
+LinkSpeed parse_link(const std::string& value) {
+  const std::size_t comma = value.find(',');
+  std::string rate = value.substr(0, comma);
+  if (rate.ends_with("/s")) rate.resize(rate.size() - 2);
+  LinkSpeed link{.bytes_per_second = static_cast<double>(parse_bytes(rate, "--link")),
+                 .latency_seconds = 0.0};
+  if (link.bytes_per_second < 1e3) {
+    throw Error(ErrorKind::kUsage, text("--link ", value, ": the rate must be 1kB/s or more"));
+  }
+  if (comma == std::string::npos) return link;
+  const std::string latency = value.substr(comma + 1);
+  std::size_t used = 0;
+  double number = -1.0;
+  try {
+    number = std::stod(latency, &used);
+  } catch (const std::exception&) {
+  }
+  const std::string unit = latency.substr(used);
+  const double scale = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1.0 : 0.0;
+  link.latency_seconds = number * scale;
+  if (scale == 0.0 || !(link.latency_seconds >= 0.0 && link.latency_seconds <= 1.0)) {
+    throw Error(ErrorKind::kUsage,
+                text("--link ", value, ": a latency looks like 10us or 0.5ms, and is at most 1s"));
+  }
+  return link;
+}
+
+// Parses into `to` when given. CLI11 would wrap an Error of ours: values are kept as text first.
+struct RawPlacement {
+  std::string link;
+  std::string device = "auto";
+  std::string kv_type;
+};
+
+void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
+  app.add_option("MODEL", o.model, "A GGUF file, or the first of a split one")->required();
+  app.add_option("--vram", o.vram,
+                 "Device memory to keep to: 96MiB, 24GB, 50% (of the weights), unlimited")
+      ->type_name("SIZE");
+  app.add_option("--device", raw.device,
+                 "auto: cuda where there is one, else sim with --vram, else cpu")
+      ->check(CLI::IsMember({"auto", "cpu", "sim", "cuda"}))
+      ->type_name("auto|cpu|sim|cuda");
+  app.add_option("--link", raw.link,
+                 "Speed of sim's link to host memory, and its latency: 12GB/s,10us")
+      ->type_name("RATE");
+  app.add_option("--ctx", o.context_tokens, "Tokens of context to make room for")
+      ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
+      ->type_name("TOKENS");
+  app.add_option("--slots", o.slots, "Buffers that weights stream through (1: no prefetching)")
+      ->check(CLI::Range(std::size_t{1}, kMaxSlotsOption))
+      ->type_name("N");
+  app.add_option("--segment", o.segment_tokens, "Tokens of a prompt worked on at once")
+      ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
+      ->type_name("TOKENS");
+  app.add_option("--kv-type", raw.kv_type,
+                 "Type of cached keys and values; f32 by default for F32 models, else f16")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->type_name("f16|f32");
+  app.add_option("--threads", o.threads, "Threads to compute with (default: all cores)")
+      ->type_name("N");
+}
+
+void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
+  o.device = raw.device == "cpu"    ? DeviceChoice::kCpu
+             : raw.device == "sim"  ? DeviceChoice::kSim
+             : raw.device == "cuda" ? DeviceChoice::kCuda
+                                    : DeviceChoice::kAuto;
+  if (!raw.link.empty()) o.link = parse_link(raw.link);
+  if (!raw.kv_type.empty()) o.kv_type = raw.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  if (o.threads > cores) {
+    throw Error(ErrorKind::kUsage,
+                text("--threads ", o.threads, ": this machine has ", cores, " cores"));
+  }
+}
+
+void add_sampling(CLI::App& app, SamplingOptions& s) {
+  const std::string group = "Sampling";
+  app.add_option("--temp", s.temperature, "Temperature; 0 is greedy")->group(group);
+  app.add_option("--top-k", s.top_k, "Keep the K likeliest tokens; 0: all")->group(group);
+  app.add_option("--top-p", s.top_p, "Keep the likeliest tokens that make up P")->group(group);
+  app.add_option("--min-p", s.min_p, "Drop tokens less likely than P times the likeliest")
+      ->group(group);
+  app.add_option("--repetition-penalty", s.repetition_penalty, "1: none")->group(group);
+  app.add_option("--presence-penalty", s.presence_penalty, "0: none")->group(group);
+  app.add_option("--frequency-penalty", s.frequency_penalty, "0: none")->group(group);
+  app.add_option("--penalty-tokens", s.penalty_tokens, "How far back penalties look; 0: all")
+      ->group(group);
+  app.add_option("--seed", s.seed, "The same seed gives the same text")->group(group);
+}
+
+void add_run(CLI::App& app, RunOptions& o, RawPlacement& raw) {
+  add_placement(app, o.on, raw);
+  auto* prompt = app.add_option("-p,--prompt", o.prompt, "The prompt")->type_name("TEXT");
+  app.add_option("-f,--file", o.prompt_file, "A file with the prompt; - is standard input")
+      ->type_name("FILE")
+      ->excludes(prompt);
+  app.add_flag("--chat", o.chat, "A conversation, which keeps its cache; ends with Ctrl-D");
+  app.add_option("--system", o.system, "System message")->type_name("TEXT");
+  app.add_flag("--raw", o.raw, "Take the prompt as it is, without the model's chat template");
+  app.add_flag("--ids", o.ids, "The prompt is token ids; print token ids");
+  app.add_option("--max-tokens", o.max_tokens, "Tokens to generate, at most")
+      ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
+      ->capture_default_str()
+      ->type_name("TOKENS");
+  app.add_flag("--ignore-eos", o.ignore_eos, "Go on after the end of the reply");
+  app.add_flag("-q,--quiet", o.quiet, "No progress and no report");
+  app.add_option("--logits", o.logits_file,
+                 "Write the logits that each token was sampled from, as .npy")
+      ->type_name("FILE");
+  app.add_option("--stats", o.stats_file, "Write what was measured, as JSON")->type_name("FILE");
+  app.add_option("--trace", o.trace_file, "Write what ran when, for Perfetto")->type_name("FILE");
+  add_sampling(app, o.sampling);
+}
+
+void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
+  add_placement(app, o.on, raw);
+  const auto at_least_one = CLI::Range(std::size_t{1}, kMaxTokensOption);
+  app.add_option("--prompt-tokens", o.prompt_tokens, "Of each sequence")
+      ->check(at_least_one)
+      ->capture_default_str();
+  app.add_option("--max-tokens", o.max_tokens, "To generate, of each sequence")
+      ->check(at_least_one)
+      ->capture_default_str();
+  app.add_option("--sequences", o.sequences, "At once")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+std::optional<Options> parse_options(int argc, char** argv) {
+  Options options{};
+  RawPlacement raw;
+  CLI::App app("Sluice runs language models that are larger than the device they run on.",
+               "sluice");
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+  app.require_subcommand(1);
+  CLI::App* run = app.add_subcommand("run", "Generate text");
+  CLI::App* plan = app.add_subcommand("plan", "Show where everything would go, and how fast");
+  CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
+  add_run(*run, options.run, raw);
+  add_plan(*plan, options.plan, raw);
+  inspect->add_option("MODEL", options.inspect.model, "A GGUF file")->required();
+  inspect->add_flag("--tensors", options.inspect.tensors, "List every tensor");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    app.exit(asked);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorKind::kUsage, text(error.what(), "; see sluice --help"));
+  }
+  options.command = run->parsed()    ? Command::kRun
+                    : plan->parsed() ? Command::kPlan
+                                     : Command::kInspect;
+  if (run->parsed()) {
+    finish_placement(options.run.on, raw);
+    check(options.run.sampling);
+  }
+  if (plan->parsed()) finish_placement(options.plan.on, raw);
+  return options;
+}
+
+}  // namespace sluice

@@ -1,0 +1,69 @@
+// The command line: every command's options, with their defaults.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "layers/sampler.h"
+#include "memory/kv_pages.h"
+#include "memory/link.h"
+
+namespace sluice {
+
+enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
+enum class Command { kRun, kPlan, kInspect };
+
+// What a model is run on, and within what.
+struct PlacementOptions {
+  std::string model;
+  DeviceChoice device = DeviceChoice::kAuto;
+  std::string vram;  // "96MiB", "50%" of the weights, "unlimited"; empty: not given
+  std::optional<LinkSpeed> link;
+  std::optional<std::size_t> slots;
+  std::optional<std::size_t> segment_tokens;
+  std::optional<std::size_t> context_tokens;
+  std::optional<KvType> kv_type;
+  std::size_t threads = 0;  // 0: all cores
+};
+
+struct RunOptions {
+  PlacementOptions on;
+  std::optional<std::string> prompt;
+  std::optional<std::string> prompt_file;
+  std::optional<std::string> system;
+  bool chat = false;
+  bool raw = false;  // the prompt is not put into the model's chat template
+  bool ids = false;  // the prompt is token ids, and so is what is printed
+  bool ignore_eos = false;
+  bool quiet = false;
+  std::size_t max_tokens = 256;
+  SamplingOptions sampling;
+  std::string logits_file;  // empty: none
+  std::string stats_file;
+  std::string trace_file;
+};
+
+struct PlanOptions {
+  PlacementOptions on;
+  std::size_t prompt_tokens = 512;
+  std::size_t max_tokens = 256;
+  std::size_t sequences = 1;
+};
+
+struct InspectOptions {
+  std::string model;
+  bool tensors = false;
+};
+
+struct Options {
+  Command command;
+  RunOptions run;
+  PlanOptions plan;
+  InspectOptions inspect;
+};
+
+// Nothing when all has been said already (--help, --version): exit 0. Throws Error{kUsage}.
+std::optional<Options> parse_options(int argc, char** argv);
+
+}  // namespace sluice

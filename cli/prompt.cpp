@@ -1,0 +1,66 @@
+#include "cli/prompt.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "memory/error.h"
+#include "memory/printable.h"
+
+namespace sluice {
+namespace {
+
+std::string read_all(std::istream& in) {
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
+
+std::optional<std::string> read_prompt(const RunOptions& options) {
+  if (!options.prompt_file) return options.prompt;
+  if (*options.prompt_file == "-") return read_all(std::cin);
+  std::ifstream in(*options.prompt_file, std::ios::binary);
+  std::string text_read = in ? read_all(in) : std::string();
+  if (!in || in.bad()) {
+    throw Error(ErrorKind::kIo,
+                text("can't read ", *options.prompt_file, ": ", std::strerror(errno)));
+  }
+  return text_read;
+}
+
+std::vector<Token> parse_ids(const std::string& ids) {
+  std::vector<Token> tokens;
+  const char* at = ids.data();
+  const char* const end = at + ids.size();
+  while (true) {
+    while (at != end && std::strchr(" \t\r\n,[]", *at) != nullptr) ++at;
+    if (at == end) return tokens;
+    Token token = 0;
+    const auto [next, error] = std::from_chars(at, end, token);
+    if (error != std::errc() || token < 0) {
+      throw Error(ErrorKind::kUsage,
+                  text("--ids: '", printable(std::string_view(at, end).substr(0, 20)),
+                       "' isn't a token id; give numbers such as 504 2365"));
+    }
+    tokens.push_back(token);
+    at = next;
+  }
+}
+
+Conversation::Conversation(const ModelFile& file, const Tokenizer& tokenizer,
+                           const std::optional<std::string>& system)
+    : tokenizer_(tokenizer),
+      template_(file.find_string("tokenizer.chat_template").value_or("")) {
+  if (system) add("system", *system);
+}
+
+std::vector<Token> Conversation::encode() const {
+  const std::string bos = tokenizer_.bos() >= 0 ? tokenizer_.piece(tokenizer_.bos(), true) : "";
+  return tokenizer_.encode(template_.render(messages_, true, bos),
+                           {.add_special = false, .parse_special = true});
+}
+
+}  // namespace sluice

@@ -1,0 +1,193 @@
+#include "cli/report.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "memory/error.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+template <typename... Values>
+std::string format(const char* pattern, Values... values) {
+  char line[256];
+  std::snprintf(line, sizeof line, pattern, values...);
+  return line;
+}
+
+double per_second(std::size_t count, double seconds) {
+  return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
+}
+
+struct UnitCounts {
+  std::size_t resident = 0;
+  std::size_t in_place = 0;
+  std::size_t streamed = 0;
+};
+UnitCounts count_units(const Plan& plan) {
+  UnitCounts counts;
+  for (const Placement placement : plan.placement) {
+    if (placement == Placement::kResident) ++counts.resident;
+    if (placement == Placement::kInPlace) ++counts.in_place;
+    if (placement == Placement::kStreamed) ++counts.streamed;
+  }
+  return counts;
+}
+
+// Time of the passes over the longer of copying and computing: 1 is perfect overlap.
+double overlap_ratio(const EngineCounters& counters) {
+  const double longer = std::max(counters.copy_seconds, counters.compute_seconds);
+  return longer > 0.0 ? counters.pass_seconds / longer : 1.0;
+}
+
+std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
+  const UnitCounts units = count_units(plan);
+  const std::size_t all = plan.placement.size();
+  if (units.in_place == all) {
+    return text("all ", all, " units in host memory, ", print_bytes(layout.units_bytes()),
+                ", read in place");
+  }
+  std::string line =
+      text(units.resident, " of ", all, " units resident, ", print_bytes(plan.bytes.resident));
+  if (units.streamed == 0) return line;
+  return line + text("; ", units.streamed, " streamed, ", print_bytes(plan.streamed_bytes(layout)),
+                     " a pass through ", plan.slots, " slots of ", print_bytes(plan.slot_bytes));
+}
+
+}  // namespace
+
+std::string print_plan(const ModelLayout& layout, const Plan& plan) {
+  const UnitCounts units = count_units(plan);
+  const PlanBytes& b = plan.bytes;
+  const auto row = [](const char* what, std::size_t bytes, const std::string& note) {
+    return format("  %-22s %14zu  %10s  ", what, bytes, print_bytes(bytes).c_str()) + note + "\n";
+  };
+  const Workload& w = plan.workload;
+  const bool all_logits = w.all_logits;
+  std::string out = "device memory                   bytes\n";
+  out += row("resident weights", b.resident,
+             text(units.resident, " of ", plan.placement.size(), " units"));
+  out += row("slots", b.slots,
+             plan.slots == 0 ? "nothing is streamed"
+                             : text(plan.slots, " of ", print_bytes(plan.slot_bytes)));
+  out += row("norms and biases", b.vectors, "");
+  out += row("keys and values", b.kv,
+             text(w.sequences, w.sequences == 1 ? " sequence of " : " sequences of ",
+                  w.context_tokens, " tokens, ", plan.kv.type == KvType::kF16 ? "f16" : "f32"));
+  out += row("activations", b.activations, text("segments of ", plan.segment_tokens, " tokens"));
+  out += row("input of a pass", b.input, "");
+  out += row("logits", b.logits, all_logits ? "of every token" : "");
+  out += row("total", b.total(),
+             plan.limit_bytes ? text("of ", *plan.limit_bytes, " (", print_bytes(*plan.limit_bytes),
+                                     "), ", *plan.limit_bytes - b.total(), " to spare")
+                              : "no limit");
+  const Prediction& p = plan.predicted;
+  out += "host memory\n";
+  std::size_t host = 0;
+  for (std::size_t u = 0; u < plan.placement.size(); ++u) {
+    if (plan.placement[u] != Placement::kResident) host += layout.units[u].size_bytes;
+  }
+  out += row(units.in_place > 0 ? "weights, in place" : "streamed weights", host,
+             text(units.streamed + units.in_place, " of ", plan.placement.size(), " units"));
+  out += "predicted\n";
+  out += format("  prefill %20.1f tokens/s  %.3f s for %zu x %zu tokens\n",
+                per_second(w.prompt_tokens * w.sequences, p.prefill_seconds), p.prefill_seconds,
+                w.sequences, w.prompt_tokens);
+  out += format("  decode  %20.1f tokens/s  %.2f ms a pass, %s over the link\n",
+                per_second(w.sequences, p.decode_pass_seconds), p.decode_pass_seconds * 1e3,
+                print_bytes(static_cast<std::uint64_t>(p.link_bytes_per_pass)).c_str());
+  return out;
+}
+
+std::string print_report(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,
+                         const RunFigures& f) {
+  const EngineCounters counters = model.engine.counters();
+  std::string out;
+  out += text("device     ", model.device.name(), ", ");
+  out += plan.limit_bytes ? text("limit ", print_bytes(*plan.limit_bytes)) : "no limit";
+  out += text(", peak ", print_bytes(model.engine.arena().lent_bytes()), "\n");
+  out += text("weights    ", where_weights_are(layout, plan), "\n");
+  out += format("prompt     %zu tokens in %.3f s, %.1f tokens/s\n", f.prompt_tokens,
+                f.prefill_seconds, per_second(f.prompt_tokens, f.prefill_seconds));
+  out += format("generated  %zu tokens in %.3f s, %.1f tokens/s (predicted %.1f)\n",
+                f.generated_tokens, f.decode_seconds, per_second(f.decode_passes, f.decode_seconds),
+                per_second(1, plan.predicted.decode_pass_seconds));
+  if (plan.slots > 0) {
+    out +=
+        format("bound by   %s: copying %.3f s, computing %.3f s, together %.3f s (overlap %.2f)\n",
+               counters.copy_seconds > counters.compute_seconds ? "the link" : "computation",
+               counters.copy_seconds, counters.compute_seconds, counters.pass_seconds,
+               overlap_ratio(counters));
+  }
+  return out;
+}
+
+std::string print_stats(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,
+                        const RunFigures& f) {
+  const EngineCounters counters = model.engine.counters();
+  const UnitCounts units = count_units(plan);
+  nlohmann::ordered_json json;
+  json["device"] = model.device.name();
+  json["device_limit_bytes"] = plan.limit_bytes ? nlohmann::ordered_json(*plan.limit_bytes)
+                                                : nlohmann::ordered_json(nullptr);
+  json["device_peak_bytes"] = model.engine.arena().lent_bytes();
+  json["host_bytes"] = model.engine.host_bytes();
+  json["weights_bytes"] = layout.units_bytes();
+  json["resident_bytes"] = plan.bytes.resident;
+  json["streamed_bytes_per_pass"] = plan.streamed_bytes(layout);
+  json["resident_units"] = units.resident;
+  json["streamed_units"] = units.streamed;
+  json["slots"] = plan.slots;
+  json["slot_bytes"] = plan.slot_bytes;
+  json["segment_tokens"] = plan.segment_tokens;
+  json["context_tokens"] = plan.workload.context_tokens;
+  json["link_bytes"] = model.engine.link_bytes();
+  json["prompt_tokens"] = f.prompt_tokens;
+  json["generated_tokens"] = f.generated_tokens;
+  json["passes"] = counters.passes;
+  json["first_token_seconds"] = f.start_seconds;
+  json["load_seconds"] = f.load_seconds;
+  json["prefill_seconds"] = f.prefill_seconds;
+  json["decode_seconds"] = f.decode_seconds;
+  json["prefill_tokens_per_second"] = per_second(f.prompt_tokens, f.prefill_seconds);
+  json["decode_tokens_per_second"] = per_second(f.decode_passes, f.decode_seconds);
+  json["pass_seconds"] = counters.pass_seconds;
+  json["copy_seconds"] = counters.copy_seconds;
+  json["compute_seconds"] = counters.compute_seconds;
+  json["overlap_ratio"] = overlap_ratio(counters);
+  json["predicted_prefill_seconds"] = plan.predicted.prefill_seconds;
+  json["predicted_decode_seconds"] =
+      plan.predicted.decode_pass_seconds * static_cast<double>(f.decode_passes);
+  return json.dump(2) + "\n";
+}
+
+std::string print_trace(const ModelLayout& layout, const Plan& plan, const Trace& trace) {
+  const Schedule schedule = make_schedule(layout, plan);
+  double zero = 1e300;
+  for (const TraceEntry& e : trace.entries()) zero = std::min(zero, e.span.begin_seconds);
+  nlohmann::json events = nlohmann::json::array();
+  const auto name_lane = [&](Lane lane, const char* name) {
+    events.push_back({{"name", "thread_name"},
+                      {"ph", "M"},
+                      {"pid", 1},
+                      {"tid", static_cast<int>(lane)},
+                      {"args", {{"name", name}}}});
+  };
+  name_lane(Lane::kCompute, "compute");
+  name_lane(Lane::kLink, "link up");
+  for (const TraceEntry& e : trace.entries()) {
+    const Piece& piece = schedule.pieces[e.piece];
+    events.push_back({{"name", layout.units[piece.unit].name()},
+                      {"ph", "X"},
+                      {"pid", 1},
+                      {"tid", static_cast<int>(e.lane)},
+                      {"ts", (e.span.begin_seconds - zero) * 1e6},
+                      {"dur", (e.span.end_seconds - e.span.begin_seconds) * 1e6},
+                      {"args", {{"piece", e.piece}, {"bytes", piece.size_bytes}}}});
+  }
+  return nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump() + "\n";
+}
+
+}  // namespace sluice

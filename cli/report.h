@@ -1,0 +1,36 @@
+// What is told of a plan, and of a run when it is over.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cli/session.h"
+
+namespace sluice {
+
+// What a run measured.
+struct RunFigures {
+  std::size_t prompt_tokens = 0;
+  std::size_t generated_tokens = 0;
+  std::size_t decode_passes = 0;
+  double start_seconds = 0.0;  // from the start of the process to the first token
+  double load_seconds = 0.0;
+  double prefill_seconds = 0.0;  // to the first token's logits
+  double decode_seconds = 0.0;   // of the passes after
+};
+
+// A table of where everything goes; its device lines add up to the total.
+std::string print_plan(const ModelLayout& layout, const Plan& plan);
+
+// A few lines for the end of a run.
+std::string print_report(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,
+                         const RunFigures& figures);
+
+// The same and more, as JSON.
+std::string print_stats(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,
+                        const RunFigures& figures);
+
+// Spans in Chrome's trace event format, which Perfetto opens.
+std::string print_trace(const ModelLayout& layout, const Plan& plan, const Trace& trace);
+
+}  // namespace sluice

@@ -1,0 +1,260 @@
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <optional>
+
+#include "cli/chat_template.h"
+#include "cli/commands.h"
+#include "cli/output_file.h"
+#include "cli/process_clock.h"
+#include "cli/progress.h"
+#include "cli/prompt.h"
+#include "cli/report.h"
+#include "cli/session.h"
+#include "cli/tokenizer.h"
+#include "layers/sampler.h"
+#include "memory/clock.h"
+#include "memory/error.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kChatContextTokens = 4096;  // unless --ctx or the model says less
+
+std::atomic<bool> interrupted{false};
+
+// The first Ctrl-C ends the run in order; a second one ends the process.
+void interrupt_on_ctrl_c() {
+  struct sigaction action{};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+void note(const RunOptions& options, const std::string& line) {
+  if (!options.quiet) std::cerr << "sluice: " << line << '\n';
+}
+
+class Run {
+ public:
+  explicit Run(const RunOptions& options)
+      : options_(options), model_(options.on.model), tokenizer_(Tokenizer::make(model_.file)) {
+    if (tokenizer_->vocab_size() > model_.layout.config.vocab) {
+      throw Error(ErrorKind::kBadFile,
+                  text(options.on.model, ": the vocabulary has ", tokenizer_->vocab_size(),
+                       " tokens, the model's embedding has ", model_.layout.config.vocab));
+    }
+  }
+
+  int run() {
+    try {
+      options_.chat ? chat() : once();
+    } catch (const Interrupted&) {
+      exit_code_ = kExitInterrupted;
+    }
+    finish();
+    return exit_code_;
+  }
+
+ private:
+  void once() {
+    const std::optional<std::string> prompt = read_prompt(options_);
+    if (!prompt) throw Error(ErrorKind::kUsage, "no prompt; give -p TEXT, -f FILE or --chat");
+    const std::vector<Token> tokens = encode(*prompt);
+    if (tokens.empty()) throw Error(ErrorKind::kUsage, "the prompt is empty");
+    const std::size_t wanted = tokens.size() + options_.max_tokens;
+    const std::size_t context = options_.on.context_tokens.value_or(wanted);
+    if (tokens.size() >= context) {
+      throw Error(ErrorKind::kUsage, text("the prompt has ", tokens.size(), " tokens, --ctx is ",
+                                          context, "; it needs one more at least"));
+    }
+    load({.prompt_tokens = tokens.size(),
+          .max_tokens = std::min(options_.max_tokens, context - tokens.size()),
+          .context_tokens = context});
+    generate(tokens);
+    std::cout << '\n';
+  }
+
+  // Lines of standard input are the user's turns. What is cached of the conversation stays.
+  void chat() {
+    if (options_.ids || options_.raw || !options_.logits_file.empty()) {
+      throw Error(ErrorKind::kUsage, "--chat can't be combined with --ids, --raw or --logits");
+    }
+    Conversation conversation(model_.file, *tokenizer_, options_.system);
+    const std::size_t context = options_.on.context_tokens.value_or(
+        std::min(model_.layout.config.context_tokens, kChatContextTokens));
+    load({.prompt_tokens = std::min<std::size_t>(context, 256),
+          .max_tokens = std::min(context, options_.max_tokens),
+          .context_tokens = context});
+    std::optional<std::string> turn = read_prompt(options_);
+    while (true) {
+      if (!turn) {
+        std::cerr << "> " << std::flush;
+        std::string line;
+        if (!std::getline(std::cin, line) || interrupted.load()) break;
+        turn = line;
+      }
+      if (!turn->empty()) {
+        conversation.add("user", *turn);
+        conversation.add("assistant", generate(conversation.encode()));
+        std::cout << std::endl;
+      }
+      turn.reset();
+    }
+    if (interrupted.load()) exit_code_ = kExitInterrupted;
+  }
+
+  std::vector<Token> encode(const std::string& prompt) const {
+    if (options_.ids) return parse_ids(prompt);
+    const bool has_template = model_.file.find_string("tokenizer.chat_template").has_value();
+    if (options_.raw || !has_template) {
+      if (!options_.raw) note(options_, "the model has no chat template: the prompt is taken as it is");
+      if (options_.system) throw Error(ErrorKind::kUsage, "--system needs a chat template");
+      return tokenizer_->encode(prompt, {.add_special = true, .parse_special = true});
+    }
+    Conversation conversation(model_.file, *tokenizer_, options_.system);
+    conversation.add("user", prompt);
+    return conversation.encode();
+  }
+
+  void load(const Workload& workload) {
+    if (workload.context_tokens > model_.layout.config.context_tokens) {
+      note(options_, text("a context of ", workload.context_tokens, " tokens is more than the ",
+                          model_.layout.config.context_tokens, " that the model was trained for"));
+    }
+    const Target target = choose_target(options_.on, model_.layout);
+    plan_ = plan_for(model_.layout, workload, target);
+    if (!options_.logits_file.empty()) {
+      logits_.emplace(options_.logits_file, model_.layout.config.vocab);
+    }
+    ProgressBar bar("loading", true, options_.quiet);
+    EngineOptions engine_options;
+    engine_options.on_load = [&bar](std::size_t done, std::size_t total) { bar.update(done, total); };
+    engine_options.on_feed = [this](std::size_t done, std::size_t total) {
+      if (prefill_bar_) prefill_bar_->update(done, total);
+    };
+    engine_options.stop = &interrupted;
+    engine_options.trace = !options_.trace_file.empty();
+    loaded_.emplace(model_, plan_, target, engine_options);
+    bar.finish();
+    figures_.load_seconds = loaded_->engine.load_seconds();
+    if (!loaded_->engine.warning().empty()) note(options_, loaded_->engine.warning());
+  }
+
+  // Feeds what of `tokens` isn't cached yet, then prints a reply as it comes, and returns it.
+  std::string generate(const std::vector<Token>& tokens) {
+    Engine& engine = loaded_->engine;
+    const std::size_t cached = common_prefix(tokens);
+    engine.truncate(0, cached);
+    history_.resize(cached);
+    if (tokens.size() >= plan_.workload.context_tokens) {
+      throw Error(ErrorKind::kUsage,
+                  text("the conversation has ", tokens.size(), " tokens, which fills the context of ",
+                       plan_.workload.context_tokens, "; start anew, or with a larger --ctx"));
+    }
+    Sampler sampler(options_.sampling);
+    sampler.accept(tokens);
+    prefill({tokens.data() + cached, tokens.size() - cached});
+
+    std::string reply;
+    Utf8Stream shown;
+    for (std::size_t count = 1;; ++count) {
+      const std::span<const float> logits = engine.logits(0);
+      const Token token = sampler.sample(logits);
+      if (figures_.generated_tokens++ == 0) figures_.start_seconds = seconds_since_exec();
+      if (logits_) logits_->append(logits);
+      const bool ends = tokenizer_->ends_reply(token) && !options_.ignore_eos;
+      if (!ends || options_.ids) show(token, reply, shown);
+      if (ends || count == options_.max_tokens ||
+          engine.length(0) == plan_.workload.context_tokens) {
+        break;
+      }
+      decode(token);
+    }
+    std::cout << (options_.ids ? "" : shown.finish()) << std::flush;
+    return reply;
+  }
+
+  void prefill(std::span<const Token> tokens) {
+    const double begin = now_seconds();
+    prefill_bar_.emplace("reading the prompt", false, options_.quiet);
+    feed(tokens);
+    prefill_bar_.reset();
+    figures_.prefill_seconds += now_seconds() - begin;
+    figures_.prompt_tokens += tokens.size();
+  }
+
+  void decode(Token token) {
+    const double begin = now_seconds();
+    feed({&token, 1});
+    figures_.decode_seconds += now_seconds() - begin;
+    ++figures_.decode_passes;
+  }
+
+  void feed(std::span<const Token> tokens) {
+    const Feed feed{0, tokens};
+    loaded_->engine.feed({&feed, 1});
+    history_.insert(history_.end(), tokens.begin(), tokens.end());
+  }
+
+  void show(Token token, std::string& reply, Utf8Stream& shown) const {
+    if (options_.ids) {
+      std::cout << token << ' ' << std::flush;
+      return;
+    }
+    const std::string piece = tokenizer_->piece(token, false);
+    reply += piece;
+    std::cout << shown.push(piece) << std::flush;
+  }
+
+  // Of the cache and `tokens`; at least one token is left to feed, since its logits are wanted.
+  std::size_t common_prefix(const std::vector<Token>& tokens) const {
+    std::size_t n = 0;
+    while (n < history_.size() && n + 1 < tokens.size() && history_[n] == tokens[n]) ++n;
+    return n;
+  }
+
+  void finish() {
+    if (!loaded_) return;
+    prefill_bar_.reset();
+    if (!options_.quiet) {
+      std::cout << std::flush;
+      std::cerr << '\n' << print_report(*loaded_, model_.layout, plan_, figures_);
+    }
+    if (logits_) logits_->commit();
+    if (!options_.stats_file.empty()) {
+      write_file(options_.stats_file, print_stats(*loaded_, model_.layout, plan_, figures_));
+    }
+    if (!options_.trace_file.empty()) {
+      write_file(options_.trace_file,
+                 print_trace(model_.layout, plan_, loaded_->engine.trace()));
+    }
+    if (!std::cout) throw Error(ErrorKind::kIo, "can't write to standard output");
+  }
+
+  static void write_file(const std::string& path, const std::string& content) {
+    OutputFile file(path);
+    file.write(content);
+    file.commit();
+  }
+
+  const RunOptions& options_;
+  OpenModel model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Plan plan_;
+  std::optional<NpyFile> logits_;
+  std::optional<ProgressBar> prefill_bar_;
+  std::optional<LoadedModel> loaded_;
+  std::vector<Token> history_;  // what is cached
+  RunFigures figures_;
+  int exit_code_ = 0;
+};
+
+}  // namespace
+
+int run_command(const RunOptions& options) {
+  interrupt_on_ctrl_c();
+  return Run(options).run();
+}
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+// A model opened, planned and loaded as the command line asks.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/options.h"
+#include "layers/ops_cpu.h"
+#include "memory/device_sim.h"
+#include "memory/model_file.h"
+#include "offload/budgeter.h"
+#include "offload/engine.h"
+
+namespace sluice {
+
+// A model file and its description. Not movable: the description points into the file.
+struct OpenModel {
+  explicit OpenModel(const std::string& path)
+      : file(ModelFile::open(path)), layout(describe_model(file)) {}
+  OpenModel(const OpenModel&) = delete;
+
+  ModelFile file;
+  ModelLayout layout;
+};
+
+// The device and its limit, as asked for and as there is.
+struct Target {
+  bool in_place = false;
+  PlanLimits limits;
+  LinkSpeed link;
+};
+
+// Throws Error{kUsage} for a device that isn't there, and for options that it can't honour.
+Target choose_target(const PlacementOptions& options, const ModelLayout& layout);
+
+// A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
+Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target);
+
+// An engine and the device under it.
+struct LoadedModel {
+  LoadedModel(const OpenModel& model, const Plan& plan, const Target& target,
+              const EngineOptions& options);
+
+  DeviceSim device;
+  OpsCpu ops;
+  Engine engine;
+};
+
+}  // namespace sluice
