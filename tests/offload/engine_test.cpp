@@ -1,0 +1,214 @@
+#include "offload/engine.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "memory/units.h"
+#include "tests/support/engine_fixture.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/reference_data.h"
+
+using namespace sluice;
+
+namespace {
+
+using Sequences = std::vector<std::vector<std::int32_t>>;
+
+Workload workload_for(const Sequences& sequences) {
+  Workload w{.sequences = sequences.size(),
+             .prompt_tokens = 1,
+             .max_tokens = 1,
+             .context_tokens = 1,
+             .all_logits = true};
+  for (const auto& s : sequences) w.context_tokens = std::max(w.context_tokens, s.size());
+  w.prompt_tokens = w.context_tokens;
+  return w;
+}
+
+// `count` sequences of unequal length, made of the reference's tokens.
+Sequences unequal_sequences(const TinyReference& reference, std::size_t count) {
+  Sequences sequences;
+  for (std::size_t s = 0; s < count; ++s) {
+    std::vector<std::int32_t> tokens;
+    const std::size_t length = 1 + (37 * s + 90) % 131;
+    for (std::size_t t = 0; t < length; ++t) {
+      tokens.push_back(reference.ids[(t * (s + 1)) % reference.ids.size()]);
+    }
+    sequences.push_back(std::move(tokens));
+  }
+  return sequences;
+}
+
+// What every plan must give: in place, one token a pass, each sequence alone.
+AllLogits plain_truth(const TestModel& model, const Sequences& sequences) {
+  AllLogits truth;
+  for (const auto& tokens : sequences) {
+    const Sequences alone = {tokens};
+    const Plan plan = model.plan(workload_for(alone), {.in_place = true, .segment_tokens = 1});
+    truth.push_back(score_all(model, plan, {}, alone, true)[0]);
+  }
+  return truth;
+}
+
+// Runs `plan` and checks all that a limit promises.
+void check_plan(const TestModel& model, const Plan& plan, LinkSpeed link,
+                const Sequences& sequences, const AllLogits& truth) {
+  TestEngine test(model, plan, link);
+  std::vector<Feed> feeds;
+  for (std::size_t s = 0; s < sequences.size(); ++s) feeds.push_back({s, sequences[s]});
+  AllLogits all(sequences.size());
+  test.engine.score(feeds, [&](std::size_t feed, std::size_t, std::span<const float> logits) {
+    all[feed].insert(all[feed].end(), logits.begin(), logits.end());
+  });
+  CHECK(all == truth);
+  CHECK(test.reserved_bytes == plan.bytes.total());
+  CHECK(test.engine.arena().lent_bytes() == plan.bytes.total());
+  if (plan.limit_bytes) CHECK(plan.bytes.total() <= *plan.limit_bytes);
+}
+
+}  // namespace
+
+TEST_CASE("engine: tiny models of every kind agree with Transformers") {
+  for (const TinyReference& reference : tiny_references()) {
+    CAPTURE(reference.name);
+    const TestModel model(reference.gguf);
+    const Sequences sequences = {reference.ids};
+    const auto error = [&](KvType kv_type) {
+      const Plan plan = model.plan(workload_for(sequences), {.in_place = true, .kv_type = kv_type});
+      return relative_error(score_all(model, plan, {}, sequences, true)[0], reference.logits);
+    };
+    const bool exact = !model.layout.takes_groups;  // no quantised weights
+    CHECK(error(KvType::kF32) < (exact ? 1e-5 : 1e-3));
+    CHECK(error(KvType::kF16) < 2e-3);
+  }
+}
+
+TEST_CASE("engine: no limit, slot count, segment or batch changes a bit of the logits") {
+  for (const char* name : {"f32", "quants"}) {
+    const TinyReference& reference = tiny_reference(name);
+    const TestModel model(reference.gguf);
+    for (const std::size_t count : {1, 3, 8}) {
+      const Sequences sequences = unequal_sequences(reference, count);
+      const AllLogits truth = plain_truth(model, sequences);
+      const Workload workload = workload_for(sequences);
+      std::size_t step = 0;
+      for (const std::size_t segment : {1, 7, 64, 512}) {
+        for (const std::size_t slots : {2, 3, 4}) {
+          PlanLimits limits{.slots = slots, .segment_tokens = segment};
+          const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+          const std::size_t everything = model.plan(workload, limits).bytes.total();
+          // Each combination at one of 25 limits, the ends included, so that all are met.
+          step = (step + 7) % 25;
+          const std::size_t limit = smallest + (everything - smallest) * step / 24;
+          CAPTURE(name);
+          CAPTURE(count);
+          CAPTURE(segment);
+          CAPTURE(slots);
+          CAPTURE(limit);
+          limits.device_bytes = limit;
+          check_plan(model, model.plan(workload, limits), {}, sequences, truth);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("engine: at each of 25 limits, from the smallest to all resident, the same logits") {
+  const TinyReference& reference = tiny_reference("quants");
+  const TestModel model(reference.gguf);
+  const Sequences sequences = unequal_sequences(reference, 3);
+  const AllLogits truth = plain_truth(model, sequences);
+  const Workload workload = workload_for(sequences);
+  const std::size_t smallest = smallest_limit_bytes(model.layout, workload, {});
+  const std::size_t everything = model.plan(workload, {.segment_tokens = 512}).bytes.total();
+  for (std::size_t i = 0; i < 25; ++i) {
+    const std::size_t limit = smallest + (everything - smallest) * i / 24;
+    CAPTURE(limit);
+    const LinkSpeed link{.bytes_per_second = i % 3 == 0 ? 0.0 : 4e9, .latency_seconds = 2e-6};
+    check_plan(model, model.plan(workload, {.device_bytes = limit}), link, sequences, truth);
+  }
+}
+
+TEST_CASE("engine: random limits, slots, segments, links and batches give the same logits") {
+  std::mt19937 random(20261121);
+  const auto below = [&](std::size_t n) { return random() % n; };
+  const char* names[] = {"f32", "f32_head24", "bf16", "f16", "k_quants"};
+  for (int round = 0; round < 30; ++round) {
+    const TinyReference& reference = tiny_reference(names[below(5)]);
+    const TestModel model(reference.gguf);
+    const Sequences sequences = unequal_sequences(reference, 1 + below(5));
+    const Workload workload = workload_for(sequences);
+    PlanLimits limits{.slots = 1 + below(5), .segment_tokens = 1 + below(100)};
+    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+    limits.device_bytes = smallest + below(400000);
+    const LinkSpeed link{.bytes_per_second = below(2) == 0 ? 0.0 : 1e9 + below(1000) * 1e7,
+                         .latency_seconds = 1e-6 * below(20)};
+    CAPTURE(round);
+    CAPTURE(reference.name);
+    CAPTURE(*limits.device_bytes);
+    CAPTURE(*limits.slots);
+    CAPTURE(*limits.segment_tokens);
+    check_plan(model, model.plan(workload, limits), link, sequences, plain_truth(model, sequences));
+  }
+}
+
+TEST_CASE("engine: the smallest limit that is named works, one byte less is refused") {
+  for (const TinyReference& reference : tiny_references()) {
+    CAPTURE(reference.name);
+    const TestModel model(reference.gguf);
+    const Sequences sequences = {reference.ids};
+    const Workload workload = workload_for(sequences);
+    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, {});
+    const AllLogits truth = plain_truth(model, sequences);
+    check_plan(model, model.plan(workload, {.device_bytes = smallest}), {}, sequences, truth);
+    const testing::Failure failure =
+        testing::failure_of([&] { model.plan(workload, {.device_bytes = smallest - 1}); });
+    CHECK(failure.kind == ErrorKind::kOverBudget);
+    CHECK(failure.says(std::to_string(smallest)));
+  }
+}
+
+TEST_CASE("engine: what is truncated and fed again gives the same logits") {
+  const TinyReference& reference = tiny_reference("f32");
+  const TestModel model(reference.gguf);
+  const Workload workload{.sequences = 2, .prompt_tokens = 40, .context_tokens = 200};
+  const Plan plan = model.plan(workload, {});
+  TestEngine test(model, plan);
+  const std::span<const std::int32_t> ids = reference.ids;
+  const Feed whole{0, ids};
+  test.engine.feed({&whole, 1});
+  const std::vector<float> truth(test.engine.logits(0).begin(), test.engine.logits(0).end());
+  const std::vector<std::int32_t> other(150, 7);
+  const Feed noise{0, other};
+  for (const std::size_t keep : {0, 1, 20, 39}) {
+    CAPTURE(keep);
+    test.engine.feed({&noise, 1});
+    test.engine.truncate(0, keep);
+    const Feed rest{0, ids.subspan(keep)};
+    test.engine.feed({&rest, 1});
+    CHECK(std::equal(truth.begin(), truth.end(), test.engine.logits(0).begin()));
+    test.engine.truncate(0, ids.size());
+    CHECK(test.engine.length(0) == ids.size());
+  }
+}
+
+TEST_CASE("engine: a token or a length that can't be is refused, and nothing is fed") {
+  const TestModel model(tiny_reference("f32").gguf);
+  const Workload workload{.sequences = 1, .prompt_tokens = 8, .context_tokens = 8};
+  TestEngine test(model, model.plan(workload, {}));
+  const auto feed = [&](std::vector<std::int32_t> tokens) {
+    const Feed one{0, tokens};
+    test.engine.feed({&one, 1});
+  };
+  const auto refusal = [&](std::vector<std::int32_t> tokens) {
+    return testing::failure_of([&] { feed(tokens); });
+  };
+  CHECK(refusal({1, -1}).says("-1"));
+  CHECK(refusal({264}).says("264"));
+  CHECK(refusal({1, 2, 3, 4, 5, 6, 7, 8, 9}).says("--ctx"));
+  CHECK(test.engine.length(0) == 0);
+  feed({1, 2, 3, 4, 5, 6, 7, 8});
+  CHECK(test.engine.length(0) == 8);
+}
