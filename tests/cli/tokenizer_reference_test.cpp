@@ -7,6 +7,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "cli/pre_tokenizer.h"
 #include "cli/tokenizer.h"
 #include "tests/support/reference_data.h"
 
@@ -29,8 +30,8 @@ const std::vector<std::string>& lines() {
   return lines;
 }
 
-Rows read_ids(const std::string& name) {
-  std::ifstream file(kData / "tokens" / (name + ".ids"), std::ios::binary);
+Rows read_rows(const std::string& name) {
+  std::ifstream file(kData / "tokens" / name, std::ios::binary);
   const auto next = [&] {
     unsigned char bytes[2] = {};
     file.read(reinterpret_cast<char*>(bytes), 2);
@@ -39,7 +40,7 @@ Rows read_ids(const std::string& name) {
   Rows rows;
   while (file.peek() != std::ifstream::traits_type::eof()) {
     rows.emplace_back(next());
-    for (Token& token : rows.back()) token = next();
+    for (Token& number : rows.back()) number = next();
   }
   REQUIRE(!file.fail());
   return rows;
@@ -74,7 +75,24 @@ TEST_SUITE("model") {
       CHECK(tokenizer->decode(expected, true) == prompt["text"]);
     }
     CHECK(lines().size() == 2000);
-    check_lines(*tokenizer, read_ids("smollm2"), lines().size());
+    check_lines(*tokenizer, read_rows("smollm2.ids"), lines().size());
+  }
+}
+
+TEST_CASE("pre-tokenizer: pieces are cut where Hugging Face's pre-tokenizers cut") {
+  for (const std::string rule : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
+    CAPTURE(rule);
+    const PreTokenizer pre_tokenizer(rule, "test");
+    const Rows expected = read_rows(rule + ".pieces");
+    REQUIRE(expected.size() == 1000);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      CAPTURE(lines()[i]);
+      std::vector<std::string_view> pieces;
+      pre_tokenizer.split(lines()[i], pieces);
+      std::vector<Token> sizes;
+      for (const std::string_view piece : pieces) sizes.push_back(static_cast<Token>(piece.size()));
+      CHECK(sizes == expected[i]);
+    }
   }
 }
 
@@ -82,7 +100,7 @@ TEST_CASE("tokenizer: byte-level ids are those of Hugging Face's tokenizers, for
   for (const std::string name : {"gpt2", "llama3", "qwen2"}) {
     CAPTURE(name);
     const auto tokenizer = small_tokenizer(name);
-    check_lines(*tokenizer, read_ids(name), 500);
+    check_lines(*tokenizer, read_rows(name + ".ids"), 500);
     for (const std::string& line : lines()) {
       CHECK(tokenizer->decode(tokenizer->encode(line, {}), true) == line);
     }
@@ -93,7 +111,7 @@ TEST_CASE("tokenizer: SentencePiece-style ids are those of SentencePiece") {
   for (const std::string name : {"llama2", "gemma"}) {
     CAPTURE(name);
     const auto tokenizer = small_tokenizer(name);
-    const Rows expected = read_ids(name);
+    const Rows expected = read_rows(name + ".ids");
     REQUIRE(expected.size() == 500);
     for (std::size_t i = 0; i < expected.size(); ++i) {
       CAPTURE(lines()[i]);

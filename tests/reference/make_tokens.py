@@ -5,7 +5,7 @@
 Writes data/prompt_tokens.json (the real model, on prompts.json), data/tokens/smollm2.ids (on
 lines.json), and under data/tokens/ small vocabularies of other kinds, each as NAME.gguf with
 NAME.ids, on the first LINES lines. An .ids file is little-endian u16: for each line a count, then
-the ids.
+the ids. RULE.pieces is alike, with the sizes in bytes of the pieces that a pre-tokenizer cuts.
 """
 
 import json
@@ -32,11 +32,33 @@ LLAMA3 = (
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
+DIGITS_THEN_GPT2 = pre_tokenizers.Sequence(
+    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+)
+RULES = {
+    "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False),
+    "smollm": DIGITS_THEN_GPT2,
+    "llama-bpe": pre_tokenizers.Split(Regex(LLAMA3), behavior="isolated"),
+    "qwen2": pre_tokenizers.Split(Regex(QWEN2), behavior="isolated"),
+}
+
+
+def write_rows(name, rows):
+    with open(OUT / name, "wb") as file:
+        for row in rows:
+            file.write(struct.pack(f"<{len(row) + 1}H", len(row), *row))
+    print(f"{name}: {len(rows)} lines, {sum(map(len, rows))} numbers")
+
+
 def write_ids(name, rows):
-    with open(OUT / f"{name}.ids", "wb") as file:
-        for ids in rows:
-            file.write(struct.pack(f"<{len(ids) + 1}H", len(ids), *ids))
-    print(f"{name}: {len(rows)} lines, {sum(map(len, rows))} ids")
+    write_rows(f"{name}.ids", rows)
+
+
+def write_pieces(rule, lines):
+    def sizes(line):
+        return [len(line[begin:end].encode()) for _, (begin, end) in RULES[rule].pre_tokenize_str(line)]
+
+    write_rows(f"{rule}.pieces", [sizes(line) for line in lines])
 
 
 def write_vocabulary(name, model, tokens, types, bos, eos, **more):
@@ -70,9 +92,7 @@ def real_model(path, prompts, lines):
 
     texts = [prompt["text"] for prompt in prompts]
     without_digits = ids(texts), ids(lines)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.backend_tokenizer.pre_tokenizer = DIGITS_THEN_GPT2
     with_digits = ids(texts), ids(lines)
     assert without_digits[0] == with_digits[0], "a prompt on which the two rules differ"
     differing = sum(a != b for a, b in zip(without_digits[1], with_digits[1]))
@@ -162,6 +182,8 @@ def main():
     OUT.mkdir(exist_ok=True)
     real_model(Path(sys.argv[1]).resolve(), prompts, lines)
     some = lines[:LINES]
+    for rule in RULES:
+        write_pieces(rule, lines[:1000])
     byte_level("gpt2", "gpt-2", None, some)
     byte_level("llama3", "llama-bpe", LLAMA3, some, whole_pieces_first=True)
     byte_level("qwen2", "qwen2", QWEN2, some)
