@@ -257,9 +257,9 @@ MetaValue GgufReader::read_array() {
 
 template <typename Stored, typename Value>
 MetaValue GgufReader::read_numbers(std::optional<std::uint64_t> count) {
-  if (!count) return static_cast<Value>(read_fixed<Stored>("value"));
+  if (!count) return Value{read_fixed<Stored>("value")};
   std::vector<Value> values(*count);
-  for (Value& value : values) value = static_cast<Value>(read_fixed<Stored>("value"));
+  for (Value& value : values) value = read_fixed<Stored>("value");
   return values;
 }
 

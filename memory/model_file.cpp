@@ -1,7 +1,7 @@
 #include "memory/model_file.h"
 
+#include <algorithm>
 #include <array>
-#include <cstdio>
 #include <utility>
 
 #include "memory/error.h"
@@ -30,30 +30,34 @@ std::vector<To> converted(const std::vector<From>& values) {
   return std::vector<To>(values.begin(), values.end());
 }
 
-// "dir/x" of "dir/x-00002-of-00005.gguf", or nothing if the name is not of that form for
-// `part_count` parts.
-std::optional<std::string> split_stem(const std::filesystem::path& path, std::uint64_t part_count) {
-  constexpr std::size_t kNumberBytes = std::string_view("-00001").size();
-  std::array<char, 48> end_of_name{};
-  (void)std::snprintf(end_of_name.data(), end_of_name.size(), "-of-%05llu.gguf",
-                      static_cast<unsigned long long>(part_count));
-  const std::string& name = path.native();
-  const std::string_view tail(end_of_name.data());
-  if (!name.ends_with(tail) || name.size() < tail.size() + kNumberBytes) return std::nullopt;
-  const std::size_t stem_bytes = name.size() - tail.size() - kNumberBytes;
-  const std::string number = name.substr(stem_bytes, kNumberBytes);
-  if (number[0] != '-' || number.find_first_not_of("0123456789", 1) != std::string::npos) {
-    return std::nullopt;
-  }
-  return name.substr(0, stem_bytes);
+// As split files are numbered: "-00002-of-00005.gguf" ends the name of the second of five.
+std::string five_digits(std::uint64_t number) {
+  const std::string digits = std::to_string(number);
+  return std::string(5 - std::min<std::size_t>(digits.size(), 5), '0') + digits;
+}
+
+std::string end_of_name(std::uint64_t part_count) {
+  return "-of-" + five_digits(part_count) + ".gguf";
 }
 
 std::filesystem::path part_path(const std::string& stem, std::uint64_t part, std::uint64_t count) {
-  std::array<char, 64> tail{};
-  (void)std::snprintf(tail.data(), tail.size(), "-%05llu-of-%05llu.gguf",
-                      static_cast<unsigned long long>(part + 1),
-                      static_cast<unsigned long long>(count));
-  return stem + tail.data();
+  return stem + "-" + five_digits(part + 1) + end_of_name(count);
+}
+
+// "dir/x" of "dir/x-00002-of-00005.gguf"; nothing if the name isn't that of one of `part_count`.
+std::optional<std::string> split_stem(const std::filesystem::path& path, std::uint64_t part_count) {
+  constexpr std::size_t kNumberBytes = std::string_view("-00002").size();
+  std::string stem = path.native();
+  const std::string end = end_of_name(part_count);
+  if (!stem.ends_with(end)) return std::nullopt;
+  stem.resize(stem.size() - end.size());
+  if (stem.size() < kNumberBytes) return std::nullopt;
+  const std::string number = stem.substr(stem.size() - kNumberBytes);
+  if (number[0] != '-' || number.find_first_not_of("0123456789", 1) != std::string::npos) {
+    return std::nullopt;
+  }
+  stem.resize(stem.size() - kNumberBytes);
+  return stem;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -18,6 +17,7 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/memory_file.h"
+#include "tests/support/reference_data.h"
 
 namespace sluice {
 
@@ -185,12 +185,9 @@ TEST_CASE("gguf: 20,000 flipped bits give an error or a sound file, and no large
   CHECK(refused > 2000);
 }
 
-TEST_CASE("gguf: a real model's header with flipped bits gives an error or a sound file") {
-  const char* path = std::getenv("SLUICE_TEST_MODEL");
-  if (path == nullptr) {
-    MESSAGE("skipped: SLUICE_TEST_MODEL names no model");
-    return;
-  }
+TEST_CASE("gguf: a real model's header with flipped bits gives an error or a sound file" *
+          doctest::test_suite("model")) {
+  const std::filesystem::path path = real_model();
   std::string header(2_MiB, '\0');
   std::ifstream(path, std::ios::binary).read(header.data(), 2 << 20);
   MemoryFile file(header);
