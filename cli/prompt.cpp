@@ -52,8 +52,7 @@ std::vector<Token> parse_ids(const std::string& ids) {
 
 Conversation::Conversation(const ModelFile& file, const Tokenizer& tokenizer,
                            const std::optional<std::string>& system)
-    : tokenizer_(tokenizer),
-      template_(file.find_string("tokenizer.chat_template").value_or("")) {
+    : tokenizer_(tokenizer), template_(file.find_string("tokenizer.chat_template").value_or("")) {
   if (system) add("system", *system);
 }
 

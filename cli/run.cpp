@@ -25,7 +25,7 @@ std::atomic<bool> interrupted{false};
 
 // The first Ctrl-C ends the run in order; a second one ends the process.
 void interrupt_on_ctrl_c() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) { interrupted.store(true); };
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigaction(SIGINT, &action, nullptr);
@@ -108,7 +108,8 @@ class Run {
     if (options_.ids) return parse_ids(prompt);
     const bool has_template = model_.file.find_string("tokenizer.chat_template").has_value();
     if (options_.raw || !has_template) {
-      if (!options_.raw) note(options_, "the model has no chat template: the prompt is taken as it is");
+      if (!options_.raw)
+        note(options_, "the model has no chat template: the prompt is taken as it is");
       if (options_.system) throw Error(ErrorKind::kUsage, "--system needs a chat template");
       return tokenizer_->encode(prompt, {.add_special = true, .parse_special = true});
     }
@@ -129,7 +130,9 @@ class Run {
     }
     ProgressBar bar("loading", true, options_.quiet);
     EngineOptions engine_options;
-    engine_options.on_load = [&bar](std::size_t done, std::size_t total) { bar.update(done, total); };
+    engine_options.on_load = [&bar](std::size_t done, std::size_t total) {
+      bar.update(done, total);
+    };
     engine_options.on_feed = [this](std::size_t done, std::size_t total) {
       if (prefill_bar_) prefill_bar_->update(done, total);
     };
@@ -148,9 +151,10 @@ class Run {
     engine.truncate(0, cached);
     history_.resize(cached);
     if (tokens.size() >= plan_.workload.context_tokens) {
-      throw Error(ErrorKind::kUsage,
-                  text("the conversation has ", tokens.size(), " tokens, which fills the context of ",
-                       plan_.workload.context_tokens, "; start anew, or with a larger --ctx"));
+      throw Error(
+          ErrorKind::kUsage,
+          text("the conversation has ", tokens.size(), " tokens, which fills the context of ",
+               plan_.workload.context_tokens, "; start anew, or with a larger --ctx"));
     }
     Sampler sampler(options_.sampling);
     sampler.accept(tokens);
@@ -226,8 +230,7 @@ class Run {
       write_file(options_.stats_file, print_stats(*loaded_, model_.layout, plan_, figures_));
     }
     if (!options_.trace_file.empty()) {
-      write_file(options_.trace_file,
-                 print_trace(model_.layout, plan_, loaded_->engine.trace()));
+      write_file(options_.trace_file, print_trace(model_.layout, plan_, loaded_->engine.trace()));
     }
     if (!std::cout) throw Error(ErrorKind::kIo, "can't write to standard output");
   }

@@ -22,13 +22,12 @@ std::optional<SpecialTokens::Match> SpecialTokens::longest_prefix(std::string_vi
        ++size) {  // [begin, end) agree with text in `size` bytes
     for (; begin != end && begin->text.size() == size; ++begin) longest = {begin->token, size};
     if (size == text.size()) break;
+    const auto next = static_cast<unsigned char>(text[size]);
     const auto byte = [size](const Entry& entry) {
       return static_cast<unsigned char>(entry.text[size]);
     };
-    const auto same =
-        std::ranges::equal_range(begin, end, static_cast<unsigned char>(text[size]), {}, byte);
-    begin = same.begin();
-    end = same.end();
+    begin = std::partition_point(begin, end, [&](const Entry& e) { return byte(e) < next; });
+    end = std::partition_point(begin, end, [&](const Entry& e) { return byte(e) == next; });
   }
   return longest;
 }

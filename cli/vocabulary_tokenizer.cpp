@@ -121,8 +121,7 @@ void VocabularyTokenizer::read_ends(const Vocabulary& vocabulary) {
                  read_id(vocabulary, vocabulary.eom, "eom")};
   for (const std::string_view end : kEndTexts) end_tokens_.push_back(specials_.find(end));
   std::ranges::sort(end_tokens_);
-  const auto repeated = std::ranges::unique(end_tokens_);
-  end_tokens_.erase(repeated.begin(), repeated.end());
+  end_tokens_.erase(std::unique(end_tokens_.begin(), end_tokens_.end()), end_tokens_.end());
   std::erase(end_tokens_, -1);
 }
 
