@@ -259,6 +259,7 @@ template <typename Stored, typename Value>
 MetaValue GgufReader::read_numbers(std::optional<std::uint64_t> count) {
   if (!count) return Value{read_fixed<Stored>("value")};
   std::vector<Value> values(*count);
+  // NOLINTNEXTLINE(bugprone-signed-char-misuse): an int8 here is a number
   for (Value& value : values) value = read_fixed<Stored>("value");
   return values;
 }
