@@ -37,13 +37,14 @@ install_packages() {
   "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# build PRESET TARGET [CMAKE OPTION...]: into build/PRESET.
+# build PRESET TARGET...: into build/PRESET, configured with $configure_options too.
+configure_options=()
 build() {
-  local preset=$1 target=$2
-  shift 2
-  say "building $target in build/$preset"
-  cmake --preset "$preset" "$@" >/dev/null
-  cmake --build "build/$preset" --target "$target"
+  local preset=$1
+  shift
+  say "building $* in build/$preset"
+  cmake --preset "$preset" "${configure_options[@]}" >/dev/null
+  cmake --build "build/$preset" --target "$@"
 }
 
 # Is this file the model, whole?
