@@ -57,9 +57,12 @@ std::size_t tokens_at_once(DType type) {
   return is_quantised(type) ? 32 : 96;
 }
 
-double panel_seconds(const ProductArgs& args, std::size_t tokens) {
-  const auto bytes = static_cast<double>(panel_bytes(args.type, args.columns));
-  const auto products = static_cast<double>(kPanelRows * args.columns * tokens);
+// Kernels take panels two at a time, so work is cut between pairs.
+constexpr std::size_t kPairRows = 2 * kPanelRows;
+
+double pair_seconds(const ProductArgs& args, std::size_t tokens) {
+  const auto bytes = static_cast<double>(2 * panel_bytes(args.type, args.columns));
+  const auto products = static_cast<double>(kPairRows * args.columns * tokens);
   return std::max(bytes / kBytesPerSecond, products / kProductsPerSecond);
 }
 
@@ -85,20 +88,19 @@ void product(const ProductArgs& args) {
   if (args.rows == 0 || args.tokens == 0) return;
   const ProductKernels& kernels = *isa_table().used;
   const std::size_t panels = ceil_div(args.rows, kPanelRows);
+  const std::size_t pairs = ceil_div(args.rows, kPairRows);
   const std::size_t block_tokens = std::min(args.tokens, tokens_at_once(args.type));
-  const std::size_t token_blocks = ceil_div(args.tokens, block_tokens);
-  const double seconds = panel_seconds(args, block_tokens);
-  const auto grain = static_cast<std::size_t>(kPieceSeconds / seconds) + 1;
+  const std::size_t blocks = ceil_div(args.tokens, block_tokens);
+  const auto grain = static_cast<std::size_t>(kPieceSeconds / pair_seconds(args, block_tokens)) + 1;
 
-  // One index counts the panels of the first block of tokens, then those of the next.
-  parallel_for(panels * token_blocks, grain, [&](std::size_t begin, std::size_t end) {
+  // One index counts the pairs of the first block of tokens, then those of the next.
+  parallel_for(pairs * blocks, grain, [&](std::size_t begin, std::size_t end) {
     while (begin < end) {
-      const std::size_t block = begin / panels;
-      const std::size_t first = begin % panels;
-      const std::size_t last = std::min(panels, first + (end - begin));
-      const std::size_t token = block * block_tokens;
-      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + block_tokens)), first,
-                     last);
+      const std::size_t first = begin % pairs;
+      const std::size_t last = std::min(pairs, first + (end - begin));
+      const std::size_t token = begin / pairs * block_tokens;
+      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + block_tokens)),
+                     2 * first, std::min(2 * last, panels));
       begin += last - first;
     }
   });

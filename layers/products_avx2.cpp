@@ -62,7 +62,7 @@ struct Avx2 {
 
 }  // namespace
 
-const ProductKernels kProductsAvx2 = {"avx2", Kernels<Avx2>::quantise, Kernels<Avx2>::panels};
+const ProductKernels kProductsAvx2 = {"avx2", Quantiser<Avx2>::run, Kernels<Avx2>::panels};
 
 }  // namespace sluice
 

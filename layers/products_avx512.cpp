@@ -65,7 +65,7 @@ struct Avx512 {
 
 }  // namespace
 
-const ProductKernels kProductsAvx512 = {"avx512-vnni", Kernels<Avx512>::quantise,
+const ProductKernels kProductsAvx512 = {"avx512-vnni", Quantiser<Avx512>::run,
                                         Kernels<Avx512>::panels};
 
 }  // namespace sluice

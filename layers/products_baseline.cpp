@@ -69,7 +69,7 @@ struct Baseline {
 
 }  // namespace
 
-const ProductKernels kProductsBaseline = {"baseline", Kernels<Baseline>::quantise,
+const ProductKernels kProductsBaseline = {"baseline", Quantiser<Baseline>::run,
                                           Kernels<Baseline>::panels};
 
 }  // namespace sluice
