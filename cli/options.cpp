@@ -17,13 +17,7 @@ constexpr std::size_t kMaxSlotsOption = 64;
 // "12GB/s", "12GB/s,10us"
 LinkSpeed parse_link(const std::string& value) {
   const std::size_t comma = value.find(',');
-  std::string rate = value.substr(0, comma);
-  if (rate.ends_with("/s")) rate.resize(rate.size() - 2);
-  LinkSpeed link{.bytes_per_second = static_cast<double>(parse_bytes(rate, "--link")),
-                 .latency_seconds = 0.0};
-  if (link.bytes_per_second < 1e3) {
-    throw Error(ErrorKind::kUsage, text("--link ", value, ": the rate must be 1kB/s or more"));
-  }
+  LinkSpeed link{.bytes_per_second = parse_rate(value.substr(0, comma), "--link")};
   if (comma == std::string::npos) return link;
   const std::string latency = value.substr(comma + 1);
   std::size_t used = 0;

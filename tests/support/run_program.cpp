@@ -1,0 +1,60 @@
+#include "tests/support/run_program.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "tests/support/temporary_folder.h"
+
+namespace sluice::testing {
+namespace {
+
+std::string read_whole(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+void redirect(int to, const std::string& path, int flags) {
+  const int file = open(path.c_str(), flags, 0600);
+  if (file < 0 || dup2(file, to) < 0) _exit(126);
+}
+
+}  // namespace
+
+ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOptions& options) {
+  const TemporaryFolder folder;
+  const std::string in = folder.path() / "in";
+  const std::string out = options.out_path.empty() ? std::string(folder / "out") : options.out_path;
+  const std::string err = folder.path() / "err";
+  std::ofstream(in, std::ios::binary) << options.input;
+  std::vector<std::string> words = {SLUICE_PROGRAM};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+
+  const pid_t child = fork();
+  if (child == 0) {
+    redirect(STDIN_FILENO, in, O_RDONLY);
+    redirect(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);
+    redirect(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
+    alarm(60);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  if (options.interrupt_after > 0) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(options.interrupt_after));
+    kill(child, SIGINT);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+          options.out_path.empty() ? read_whole(out) : std::string(), read_whole(err)};
+}
+
+}  // namespace sluice::testing
