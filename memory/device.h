@@ -7,6 +7,12 @@
 
 namespace sluice {
 
+// When work on a stream began and ended, as now_seconds() tells.
+struct Span {
+  double begin_seconds = 0.0;
+  double end_seconds = 0.0;
+};
+
 // A mark in a stream. Made by a Device; recorded and waited for by one host thread.
 class Event {
  public:
@@ -44,9 +50,10 @@ class Device {
   virtual std::size_t reserved_bytes() const = 0;
   virtual std::unique_ptr<Stream> make_stream(std::string_view name) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
-  // Copies over the link when `stream` gets there. Both buffers must live until then.
+  // Copies over the link when `stream` gets there. Both buffers must live until then, and `span`,
+  // which is told when the link was busy with it (null: don't).
   virtual void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
-                    std::size_t bytes) = 0;
+                    std::size_t bytes, Span* span = nullptr) = 0;
 };
 
 }  // namespace sluice

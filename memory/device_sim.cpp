@@ -55,10 +55,13 @@ std::unique_ptr<Event> DeviceSim::make_event() {
 }
 
 void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
-                     std::size_t bytes) {
+                     std::size_t bytes, Span* span) {
   auto* queue = static_cast<HostStream*>(&stream);
   Link* link = direction == Direction::kToDevice ? &to_device_ : &to_host_;
-  queue->enqueue([=] { link->copy(to, from, bytes, queue->ready_seconds()); });
+  queue->enqueue([=] {
+    const Span busy = link->copy(to, from, bytes, queue->ready_seconds());
+    if (span != nullptr) *span = busy;
+  });
 }
 
 }  // namespace sluice

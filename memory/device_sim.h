@@ -36,7 +36,7 @@ class DeviceSim final : public Device {
   std::unique_ptr<Stream> make_stream(std::string_view name) override;
   std::unique_ptr<Event> make_event() override;
   void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
-            std::size_t bytes) override;
+            std::size_t bytes, Span* span = nullptr) override;
 
  private:
   SimOptions options_;

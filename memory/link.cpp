@@ -31,20 +31,22 @@ void wait_until(double seconds) {
 
 }  // namespace
 
-void Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds) {
+Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds) {
   if (speed_.bytes_per_second <= 0.0) {
+    const double begin_seconds = now_seconds();
     std::memcpy(to, from, bytes);
-    return;
+    return {begin_seconds, now_seconds()};
   }
   const double cost_seconds =
       speed_.latency_seconds + static_cast<double>(bytes) / speed_.bytes_per_second;
   double free_seconds = free_seconds_.load(std::memory_order_relaxed);
-  double end_seconds;
+  double begin_seconds;
   do {
-    end_seconds = std::max(ready_seconds, free_seconds) + cost_seconds;
-  } while (!free_seconds_.compare_exchange_weak(free_seconds, end_seconds));
+    begin_seconds = std::max(ready_seconds, free_seconds);
+  } while (!free_seconds_.compare_exchange_weak(free_seconds, begin_seconds + cost_seconds));
   std::memcpy(to, from, bytes);
-  wait_until(end_seconds);
+  wait_until(begin_seconds + cost_seconds);
+  return {begin_seconds, begin_seconds + cost_seconds};
 }
 
 }  // namespace sluice

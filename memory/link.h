@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "memory/device.h"
+
 namespace sluice {
 
 struct LinkSpeed {
@@ -17,8 +19,9 @@ class Link {
  public:
   explicit Link(LinkSpeed speed) : speed_(speed) {}
 
-  // Returns when the copy is through. `ready_seconds` is when it could have begun. Any thread.
-  void copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds);
+  // Returns when the copy is through, and when the link was busy with it. `ready_seconds` is when
+  // it could have begun: a thread that woke late doesn't hold up the link. Any thread.
+  Span copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds);
 
   const LinkSpeed& speed() const { return speed_; }
 

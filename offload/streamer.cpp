@@ -20,9 +20,7 @@ void Streamer::send(const std::byte* from, std::size_t bytes, Span* span) {
   assert(sent_ - released_ < slots_.size());
   Slot& slot = slots_[sent_++ % slots_.size()];
   link_->wait(*slot.free);
-  link_->stamp(&span->begin_seconds);
-  device_.copy(*link_, Direction::kToDevice, slot.memory, from, bytes);
-  link_->stamp(&span->end_seconds);
+  device_.copy(*link_, Direction::kToDevice, slot.memory, from, bytes, span);
   link_->record(*slot.ready);
   link_bytes_ += bytes;
 }

@@ -9,12 +9,6 @@
 
 namespace sluice {
 
-// When a step began and ended on its stream.
-struct Span {
-  double begin_seconds = 0.0;
-  double end_seconds = 0.0;
-};
-
 // Pieces are taken in the order in which they were sent. Neither call blocks the host: a copy waits
 // on its stream for the slot's last reader, a reader on its own for the copy.
 class Streamer {
@@ -24,7 +18,7 @@ class Streamer {
            std::size_t slot_bytes);
 
   // Sends a piece to the next slot. At most `slots` pieces may be sent and not yet released. `span`
-  // is filled in as the copy runs.
+  // is told when the link was busy with it.
   void send(const std::byte* from, std::size_t bytes, Span* span);
   // Where the oldest piece not taken yet lies, for work given to the compute stream from here on.
   const std::byte* take();
