@@ -1,7 +1,5 @@
 #include "layers/products.h"
 
-#include <oneapi/tbb/task_arena.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>

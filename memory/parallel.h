@@ -1,8 +1,6 @@
-// The one parallel loop, on oneTBB. How many threads take part is the calling arena's business.
+// The one parallel loop, on oneTBB. How many threads take part is the process's business
+// (--threads).
 #pragma once
-
-#include <oneapi/tbb/blocked_range.h>
-#include <oneapi/tbb/parallel_for.h>
 
 #include <cstddef>
 
@@ -22,6 +20,12 @@ void __tsan_release(void* address);
 
 namespace sluice {
 
+// The loop itself: body(context, begin, end). Compiled without the thread sanitizer, which can't
+// see into oneTBB's library and would report what its headers do.
+void run_parallel(std::size_t count, std::size_t grain,
+                  void (*body)(const void* context, std::size_t begin, std::size_t end),
+                  const void* context);
+
 // Calls body(begin, end) over disjoint ranges that cover [0, count), each of `grain` or more where
 // possible. Returns when all are done. The body must not throw. Work is split as it goes, so that a
 // thread that lost its core holds nobody up.
@@ -32,24 +36,30 @@ void parallel_for(std::size_t count, std::size_t grain, const Body& body) {
     body(std::size_t{0}, count);
     return;
   }
+  struct Loop {
+    const Body& body;
+    mutable char fork = 0;
+    mutable char join = 0;
+  };
+  const Loop loop{body};
 #ifdef SLUICE_TSAN
-  // TBB's library isn't instrumented: fork and join are told to the sanitizer here.
-  char fork = 0;
-  char join = 0;
-  __tsan_release(&fork);
+  __tsan_release(&loop.fork);
 #endif
-  oneapi::tbb::parallel_for(oneapi::tbb::blocked_range<std::size_t>(0, count, grain),
-                            [&](const oneapi::tbb::blocked_range<std::size_t>& range) {
+  run_parallel(
+      count, grain,
+      [](const void* context, std::size_t begin, std::size_t end) {
+        const auto* l = static_cast<const Loop*>(context);
 #ifdef SLUICE_TSAN
-                              __tsan_acquire(&fork);
+        __tsan_acquire(&l->fork);
 #endif
-                              body(range.begin(), range.end());
+        l->body(begin, end);
 #ifdef SLUICE_TSAN
-                              __tsan_release(&join);
+        __tsan_release(&l->join);
 #endif
-                            });
+      },
+      &loop);
 #ifdef SLUICE_TSAN
-  __tsan_acquire(&join);
+  __tsan_acquire(&loop.join);
 #endif
 }
 

@@ -151,7 +151,7 @@ TEST_CASE("link: copies are never faster than the link, and waiting takes no cor
   auto done = device.make_event();
   std::vector<int> from(1_MiB / sizeof(int), 3);
   std::vector<int> to(from.size());
-  const double cpu = process_cpu_seconds();
+  [[maybe_unused]] const double cpu = process_cpu_seconds();
   const double begin = now_seconds();
   for (int i = 0; i < 20; ++i) {
     device.copy(*up, Direction::kToDevice, bytes_of(to), bytes_of(from), 1_MiB);
@@ -161,5 +161,7 @@ TEST_CASE("link: copies are never faster than the link, and waiting takes no cor
   const double seconds = now_seconds() - begin;
   CHECK(to == from);
   CHECK(seconds >= 20 * (1e-3 + 1_MiB / 200e6) * 0.999);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which copy slowly
   CHECK(process_cpu_seconds() - cpu < 0.5 * seconds);
+#endif
 }

@@ -1,0 +1,49 @@
+#include "memory/host_store.h"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "memory/units.h"
+#include "tests/support/expect_error.h"
+
+using namespace sluice;
+
+TEST_CASE("host store: gives zeroed pages, locked where that is allowed") {
+  HostStore store(3_MiB + 5, true);
+  CHECK(store.size_bytes() == 3_MiB + 5);
+  CHECK(store.locked() == store.warning().empty());
+  for (std::size_t i = 0; i < store.size_bytes(); i += 4096) CHECK(store.data()[i] == std::byte{0});
+  std::memset(store.data(), 1, store.size_bytes());
+  const HostStore nothing(0, true);
+  CHECK(nothing.data() == nullptr);
+}
+
+TEST_CASE("host store: memory that the system hasn't got is one clear error") {
+  const testing::Failure failure =
+      testing::failure_of([] { HostStore(std::size_t{1} << 60, false); });
+  CHECK(failure.kind == ErrorKind::kIo);
+  CHECK(failure.says("host memory"));
+}
+
+// In a child without root's right to lock as it likes.
+TEST_CASE("host store: goes on unlocked, and says which limit to raise and how") {
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit limit{64 << 10, 64 << 10};
+    setrlimit(RLIMIT_MEMLOCK, &limit);
+    if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
+    HostStore store(1_MiB, true);
+    std::memset(store.data(), 1, store.size_bytes());
+    const bool told = store.warning().find("64.0 KiB") != std::string::npos &&
+                      store.warning().find("ulimit -l 1024") != std::string::npos;
+    _exit(!store.locked() && told ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
