@@ -17,6 +17,11 @@ struct Output {
 
 constexpr std::size_t kInputAlignBytes = 64;
 
+// Whether what follows a matrix needs its product.
+bool ends_batch(MatrixRole role) {
+  return role != MatrixRole::kQuery && role != MatrixRole::kKey && role != MatrixRole::kGate;
+}
+
 // The next array's address. In numbers, since sizes are asked for with no buffer at all.
 template <typename T>
 T* take(std::uintptr_t& at, std::size_t count) {
@@ -63,13 +68,21 @@ void Model::begin_pass(const PassShape& shape) {
 
 void Model::run(Stream& stream, const Piece& piece, const std::byte* weights) {
   const UnitInfo& unit = layout_.units[piece.unit];
+  ProductBatch batch;  // of matrices with nothing to be done between them
+  const auto flush = [&] {
+    if (batch.count > 0) ops_.product(stream, batch);
+    batch.count = 0;
+  };
   for (const PanelRange& range : piece.ranges) {
     const MatrixInfo& matrix = unit.matrices[range.matrix];
     const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
     if (range.first_panel == 0) before(stream, unit, matrix.role);
-    multiply(stream, unit, range, weights + range.begin_bytes);
-    if (range.first_panel + range.panels == panels) after(stream, unit, matrix.role);
+    batch.products[batch.count++] = product_args(unit, range, weights + range.begin_bytes);
+    if (range.first_panel + range.panels < panels || !ends_batch(matrix.role)) continue;
+    flush();
+    after(stream, unit, matrix.role);
   }
+  flush();
 }
 
 void Model::before(Stream& stream, const UnitInfo& unit, MatrixRole role) {
@@ -125,8 +138,8 @@ void Model::after(Stream& stream, const UnitInfo& unit, MatrixRole role) {
   }
 }
 
-void Model::multiply(Stream& stream, const UnitInfo& unit, const PanelRange& range,
-                     const std::byte* panels) {
+ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
+                                const std::byte* panels) const {
   const ModelConfig& c = layout_.config;
   const MatrixInfo& matrix = unit.matrices[range.matrix];
   const std::size_t qkv_width = c.query_width() + 2 * c.kv_width();
@@ -158,16 +171,16 @@ void Model::multiply(Stream& stream, const UnitInfo& unit, const PanelRange& ran
   }
   const std::size_t first_row = range.first_panel * kPanelRows;
   const bool from_attention = matrix.role == MatrixRole::kOutput;
-  ops_.product(stream, {.type = matrix.type(),
-                        .panels = panels,
-                        .rows = std::min(range.panels * kPanelRows, matrix.rows() - first_row),
-                        .columns = matrix.columns(),
-                        .in = workspace_.activations.groups,
-                        .in_f32 = from_attention ? attention_out() : workspace_.activations.f32,
-                        .tokens = unit.kind == UnitKind::kHead ? shape_.logit_rows : shape_.tokens,
-                        .out = to.begin + first_row,
-                        .out_stride = to.stride,
-                        .accumulate = to.accumulate});
+  return {.type = matrix.type(),
+          .panels = panels,
+          .rows = std::min(range.panels * kPanelRows, matrix.rows() - first_row),
+          .columns = matrix.columns(),
+          .in = workspace_.activations.groups,
+          .in_f32 = from_attention ? attention_out() : workspace_.activations.f32,
+          .tokens = unit.kind == UnitKind::kHead ? shape_.logit_rows : shape_.tokens,
+          .out = to.begin + first_row,
+          .out_stride = to.stride,
+          .accumulate = to.accumulate};
 }
 
 // Queries, keys and values are there: rotates them, stores keys and values, attends.

@@ -73,8 +73,8 @@ class Model {
  private:
   void before(Stream& stream, const UnitInfo& unit, MatrixRole role);
   void after(Stream& stream, const UnitInfo& unit, MatrixRole role);
-  void multiply(Stream& stream, const UnitInfo& unit, const PanelRange& range,
-                const std::byte* panels);
+  ProductArgs product_args(const UnitInfo& unit, const PanelRange& range,
+                           const std::byte* panels) const;
   void attend(Stream& stream, const UnitInfo& unit);
   void add_bias(Stream& stream, std::size_t layer, VectorRole role);
 

@@ -4,6 +4,7 @@
 // whatever else is in the call: results don't depend on how tokens were put together.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -101,11 +102,18 @@ struct BiasArgs {
   const float* bias;
 };
 
+// Products that don't depend on each other.
+struct ProductBatch {
+  static constexpr std::size_t kMost = 3;
+  std::array<ProductArgs, kMost> products;
+  std::size_t count = 0;
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
   virtual void norm(Stream& stream, const NormArgs& args) = 0;
-  virtual void product(Stream& stream, const ProductArgs& args) = 0;
+  virtual void product(Stream& stream, const ProductBatch& batch) = 0;
   virtual void rotate(Stream& stream, const RotateArgs& args) = 0;
   virtual void attend(Stream& stream, const AttentionArgs& args) = 0;
   virtual void swiglu(Stream& stream, const SwiGluArgs& args) = 0;

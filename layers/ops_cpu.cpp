@@ -147,8 +147,8 @@ void OpsCpu::norm(Stream& stream, const NormArgs& args) {
   host(stream).enqueue([args] { run_norm(args); });
 }
 
-void OpsCpu::product(Stream& stream, const ProductArgs& args) {
-  host(stream).enqueue([args] { sluice::product(args); });
+void OpsCpu::product(Stream& stream, const ProductBatch& batch) {
+  host(stream).enqueue([batch] { products({batch.products.data(), batch.count}); });
 }
 
 void OpsCpu::rotate(Stream& stream, const RotateArgs& args) {

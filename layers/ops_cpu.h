@@ -9,7 +9,7 @@ namespace sluice {
 class OpsCpu final : public Ops {
  public:
   void norm(Stream& stream, const NormArgs& args) override;
-  void product(Stream& stream, const ProductArgs& args) override;
+  void product(Stream& stream, const ProductBatch& batch) override;
   void rotate(Stream& stream, const RotateArgs& args) override;
   void attend(Stream& stream, const AttentionArgs& args) override;
   void swiglu(Stream& stream, const SwiGluArgs& args) override;

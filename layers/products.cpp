@@ -73,6 +73,33 @@ ProductArgs some_tokens(const ProductArgs& args, std::size_t first, std::size_t 
   return some;
 }
 
+// A product as a count of pairs of panels, each to meet a block of tokens: those of the first
+// block, then those of the next.
+struct Work {
+  explicit Work(const ProductArgs& product)
+      : args(product),
+        pairs(ceil_div(args.rows, kPairRows)),
+        block_tokens(std::max<std::size_t>(std::min(args.tokens, tokens_at_once(args.type)), 1)) {}
+
+  std::size_t count() const { return pairs * ceil_div(args.tokens, block_tokens); }
+
+  void run(const ProductKernels& kernels, std::size_t begin, std::size_t end) const {
+    const std::size_t panels = ceil_div(args.rows, kPanelRows);
+    while (begin < end) {
+      const std::size_t first = begin % pairs;
+      const std::size_t last = std::min(pairs, first + (end - begin));
+      const std::size_t token = begin / pairs * block_tokens;
+      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + block_tokens)),
+                     2 * first, std::min(2 * last, panels));
+      begin += last - first;
+    }
+  }
+
+  const ProductArgs& args;
+  std::size_t pairs;
+  std::size_t block_tokens;
+};
+
 }  // namespace
 
 void quantise_activations(const float* in, std::size_t tokens, std::size_t columns,
@@ -82,24 +109,30 @@ void quantise_activations(const float* in, std::size_t tokens, std::size_t colum
 }
 
 void product(const ProductArgs& args) {
-  assert(is_quantised(args.type) ? args.in != nullptr : args.in_f32 != nullptr);
-  if (args.rows == 0 || args.tokens == 0) return;
-  const ProductKernels& kernels = *isa_table().used;
-  const std::size_t panels = ceil_div(args.rows, kPanelRows);
-  const std::size_t pairs = ceil_div(args.rows, kPairRows);
-  const std::size_t block_tokens = std::min(args.tokens, tokens_at_once(args.type));
-  const std::size_t blocks = ceil_div(args.tokens, block_tokens);
-  const auto grain = static_cast<std::size_t>(kPieceSeconds / pair_seconds(args, block_tokens)) + 1;
+  products({&args, 1});
+}
 
-  // One index counts the pairs of the first block of tokens, then those of the next.
-  parallel_for(pairs * blocks, grain, [&](std::size_t begin, std::size_t end) {
-    while (begin < end) {
-      const std::size_t first = begin % pairs;
-      const std::size_t last = std::min(pairs, first + (end - begin));
-      const std::size_t token = begin / pairs * block_tokens;
-      kernels.panels(some_tokens(args, token, std::min(args.tokens, token + block_tokens)),
-                     2 * first, std::min(2 * last, panels));
-      begin += last - first;
+void products(std::span<const ProductArgs> all) {
+  const ProductKernels& kernels = *isa_table().used;
+  std::size_t count = 0;
+  double seconds = 0.0;
+  for (const ProductArgs& args : all) {
+    assert(is_quantised(args.type) ? args.in != nullptr : args.in_f32 != nullptr);
+    const Work work(args);
+    count += work.count();
+    seconds += static_cast<double>(work.count()) * pair_seconds(args, work.block_tokens);
+  }
+  if (count == 0) return;
+  const auto grain =
+      static_cast<std::size_t>(kPieceSeconds * static_cast<double>(count) / seconds) + 1;
+  // One index counts the work of the first product, then that of the next.
+  parallel_for(count, grain, [&](std::size_t begin, std::size_t end) {
+    for (const ProductArgs& args : all) {
+      const Work work(args);
+      if (begin < work.count()) work.run(kernels, begin, std::min(end, work.count()));
+      if (end <= work.count()) return;
+      begin -= std::min(begin, work.count());
+      end -= work.count();
     }
   });
 }

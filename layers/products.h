@@ -53,8 +53,10 @@ struct ProductArgs {
   bool accumulate;  // add to what is in out, rather than replace it
 };
 
-// Computes on the calling thread and the TBB workers of its arena.
+// Computes on the calling thread and the TBB workers of its arena. Several products that don't
+// depend on each other are one loop: what one of them is too small to be split for, all are not.
 void product(const ProductArgs& args);
+void products(std::span<const ProductArgs> all);
 
 // The instruction sets compiled in and supported by this machine, best first ("avx512-vnni",
 // "avx2", "baseline"). The best is used unless another is forced; results agree between them

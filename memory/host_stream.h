@@ -63,7 +63,7 @@ class HostStream final : public Stream {
   double ready_seconds() const { return ready_seconds_; }
 
  private:
-  static constexpr std::size_t kClosureBytes = 240;
+  static constexpr std::size_t kClosureBytes = 272;
   static constexpr std::uint32_t kRingSize = 1024;  // a power of two
   struct alignas(64) Closure {
     void (*run)(const void*);
