@@ -45,7 +45,7 @@ IsaTable& isa_table() {
 
 // A piece of work worth handing to another thread, in the time of the kernels: waking one costs
 // microseconds.
-constexpr double kPieceSeconds = 10e-6;
+constexpr double kPieceSeconds = 5e-6;
 constexpr double kBytesPerSecond = 40e9;      // that one thread reads
 constexpr double kProductsPerSecond = 250e9;  // that one thread multiplies and adds
 
