@@ -32,12 +32,6 @@ constexpr auto kBytes = [] {  // code point -> byte, -1: spells none
   return bytes;
 }();
 
-std::string spell_byte(int byte) {
-  const int code = kSpellings[byte];
-  if (code < 0x80) return {static_cast<char>(code)};
-  return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
-}
-
 // The byte spelled at `at`, which moves past it; -1 if none is.
 int read_byte(std::string_view spelling, std::size_t& at) {
   const auto first = static_cast<unsigned char>(spelling[at++]);
@@ -65,6 +59,12 @@ void append_text(std::string_view spelling, TokenType type, std::string& text) {
 }
 
 }  // namespace
+
+std::string spell_byte(int byte) {
+  const int code = kSpellings[byte];
+  if (code < 0x80) return {static_cast<char>(code)};
+  return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
+}
 
 MergeTable::MergeTable(std::size_t merge_count) : slots_(std::bit_ceil(merge_count * 2 + 1)) {}
 

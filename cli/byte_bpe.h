@@ -10,6 +10,9 @@
 
 namespace sluice {
 
+// How vocabularies spell a byte.
+std::string spell_byte(int byte);
+
 // What two neighbouring tokens become; open addressing, 16 bytes an entry.
 class MergeTable {
  public:

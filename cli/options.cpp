@@ -5,6 +5,7 @@
 #include <iostream>
 #include <thread>
 
+#include "cli/synthetic_model.h"
 #include "memory/error.h"
 #include "memory/units.h"
 
@@ -43,6 +44,19 @@ struct RawPlacement {
   std::string kv_type;
 };
 
+void add_threads(CLI::App& app, std::size_t& threads) {
+  app.add_option("--threads", threads, "Threads to compute with (default: all cores)")
+      ->type_name("N");
+}
+
+void check_threads(std::size_t threads) {
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  if (threads > cores) {
+    throw Error(ErrorKind::kUsage,
+                text("--threads ", threads, ": this machine has ", cores, " cores"));
+  }
+}
+
 void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("MODEL", o.model, "A GGUF file, or the first of a split one")->required();
   app.add_option("--vram", o.vram,
@@ -68,8 +82,7 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
                  "Type of cached keys and values; f32 by default for F32 models, else f16")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->type_name("f16|f32");
-  app.add_option("--threads", o.threads, "Threads to compute with (default: all cores)")
-      ->type_name("N");
+  add_threads(app, o.threads);
 }
 
 void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
@@ -79,11 +92,7 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
                                     : DeviceChoice::kAuto;
   if (!raw.link.empty()) o.link = parse_link(raw.link);
   if (!raw.kv_type.empty()) o.kv_type = raw.kv_type == "f32" ? KvType::kF32 : KvType::kF16;
-  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
-  if (o.threads > cores) {
-    throw Error(ErrorKind::kUsage,
-                text("--threads ", o.threads, ": this machine has ", cores, " cores"));
-  }
+  check_threads(o.threads);
 }
 
 void add_sampling(CLI::App& app, SamplingOptions& s) {
@@ -139,6 +148,17 @@ void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
       ->capture_default_str();
 }
 
+void add_synth(CLI::App& app, SynthOptions& o) {
+  app.add_option("PRESET", o.preset, "Which shape: " + shape_names())->required();
+  app.add_option("--weights", o.weights, "Type of the matrices: f16, q8_0, q4_k...")
+      ->capture_default_str()
+      ->type_name("TYPE");
+  app.add_option("-o,--output", o.output, "The file to write")->required()->type_name("FILE");
+  app.add_option("--seed", o.seed, "The same seed gives the same file")->capture_default_str();
+  app.add_flag("-q,--quiet", o.quiet, "No progress");
+  add_threads(app, o.threads);
+}
+
 }  // namespace
 
 std::optional<Options> parse_options(int argc, char** argv) {
@@ -150,9 +170,12 @@ std::optional<Options> parse_options(int argc, char** argv) {
   app.require_subcommand(1);
   CLI::App* run = app.add_subcommand("run", "Generate text");
   CLI::App* plan = app.add_subcommand("plan", "Show where everything would go, and how fast");
+  CLI::App* synth =
+      app.add_subcommand("synth", "Write a model of a known shape with random weights");
   CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
   add_run(*run, options.run, raw);
   add_plan(*plan, options.plan, raw);
+  add_synth(*synth, options.synth);
   inspect->add_option("MODEL", options.inspect.model, "A GGUF file")->required();
   inspect->add_flag("--tensors", options.inspect.tensors, "List every tensor");
   try {
@@ -163,13 +186,15 @@ std::optional<Options> parse_options(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorKind::kUsage, text(error.what(), "; see sluice --help"));
   }
-  options.command = run->parsed()    ? Command::kRun
-                    : plan->parsed() ? Command::kPlan
-                                     : Command::kInspect;
+  options.command = run->parsed()     ? Command::kRun
+                    : plan->parsed()  ? Command::kPlan
+                    : synth->parsed() ? Command::kSynth
+                                      : Command::kInspect;
   if (run->parsed()) {
     finish_placement(options.run.on, raw);
     check(options.run.sampling);
   }
+  check_threads(options.synth.threads);
   if (plan->parsed()) finish_placement(options.plan.on, raw);
   return options;
 }

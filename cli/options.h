@@ -12,7 +12,7 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kInspect };
+enum class Command { kRun, kPlan, kSynth, kInspect };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -51,6 +51,15 @@ struct PlanOptions {
   std::size_t sequences = 1;
 };
 
+struct SynthOptions {
+  std::string preset;
+  std::string weights = "q4_0";
+  std::string output;
+  std::uint64_t seed = 1;
+  std::size_t threads = 0;
+  bool quiet = false;
+};
+
 struct InspectOptions {
   std::string model;
   bool tensors = false;
@@ -60,6 +69,7 @@ struct Options {
   Command command;
   RunOptions run;
   PlanOptions plan;
+  SynthOptions synth;
   InspectOptions inspect;
 };
 

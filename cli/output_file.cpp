@@ -1,6 +1,7 @@
 #include "cli/output_file.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -8,6 +9,7 @@
 #include <cstring>
 
 #include "memory/error.h"
+#include "memory/units.h"
 
 namespace sluice {
 namespace {
@@ -40,6 +42,15 @@ void OutputFile::write(const void* data, std::size_t bytes) {
 void OutputFile::rewrite(std::size_t at, const std::string& text) {
   if (std::fseek(file_, static_cast<long>(at), SEEK_SET) != 0) fail();
   write(text);
+}
+
+void OutputFile::require_space(std::size_t bytes) const {
+  struct statvfs space {};
+  if (fresh_path_ == path_ || fstatvfs(fileno(file_), &space) != 0) return;
+  const std::size_t free_bytes = space.f_bavail * space.f_frsize;
+  if (bytes <= free_bytes) return;
+  throw Error(ErrorKind::kIo, text("can't write ", path_, ": it takes ", print_bytes(bytes),
+                                   ", the disk has ", print_bytes(free_bytes), " free"));
 }
 
 void OutputFile::commit() {

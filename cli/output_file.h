@@ -21,6 +21,8 @@ class OutputFile {
   void write(const std::string& text) { write(text.data(), text.size()); }
   void rewrite(std::size_t at, const std::string& text);  // over what was written before
   void commit();
+  // Throws now what writing `bytes` would throw when the disk is full.
+  void require_space(std::size_t bytes) const;
 
  private:
   void discard() const;

@@ -1,10 +1,10 @@
-#include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <optional>
 
 #include "cli/chat_template.h"
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "cli/output_file.h"
 #include "cli/process_clock.h"
 #include "cli/progress.h"
@@ -21,16 +21,6 @@ namespace {
 
 constexpr std::size_t kChatContextTokens = 4096;  // unless --ctx or the model says less
 
-std::atomic<bool> interrupted{false};
-
-// The first Ctrl-C ends the run in order; a second one ends the process.
-void interrupt_on_ctrl_c() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted.store(true); };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-}
-
 void note(const RunOptions& options, const std::string& line) {
   if (!options.quiet) std::cerr << "sluice: " << line << '\n';
 }
@@ -38,7 +28,10 @@ void note(const RunOptions& options, const std::string& line) {
 class Run {
  public:
   explicit Run(const RunOptions& options)
-      : options_(options), model_(options.on.model), tokenizer_(Tokenizer::make(model_.file)) {
+      : options_(options),
+        interrupted_(interrupt_on_ctrl_c()),
+        model_(options.on.model),
+        tokenizer_(Tokenizer::make(model_.file)) {
     if (tokenizer_->vocab_size() > model_.layout.config.vocab) {
       throw Error(ErrorKind::kBadFile,
                   text(options.on.model, ": the vocabulary has ", tokenizer_->vocab_size(),
@@ -91,7 +84,7 @@ class Run {
       if (!turn) {
         std::cerr << "> " << std::flush;
         std::string line;
-        if (!std::getline(std::cin, line) || interrupted.load()) break;
+        if (!std::getline(std::cin, line) || interrupted_.load()) break;
         turn = line;
       }
       if (!turn->empty()) {
@@ -101,7 +94,7 @@ class Run {
       }
       turn.reset();
     }
-    if (interrupted.load()) exit_code_ = kExitInterrupted;
+    if (interrupted_.load()) exit_code_ = kExitInterrupted;
   }
 
   std::vector<Token> encode(const std::string& prompt) const {
@@ -136,7 +129,7 @@ class Run {
     engine_options.on_feed = [this](std::size_t done, std::size_t total) {
       if (prefill_bar_) prefill_bar_->update(done, total);
     };
-    engine_options.stop = &interrupted;
+    engine_options.stop = &interrupted_;
     engine_options.trace = !options_.trace_file.empty();
     loaded_.emplace(model_, plan_, target, engine_options);
     bar.finish();
@@ -242,6 +235,7 @@ class Run {
   }
 
   const RunOptions& options_;
+  const std::atomic<bool>& interrupted_;
   OpenModel model_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Plan plan_;
@@ -256,7 +250,6 @@ class Run {
 }  // namespace
 
 int run_command(const RunOptions& options) {
-  interrupt_on_ctrl_c();
   return Run(options).run();
 }
 

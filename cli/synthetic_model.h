@@ -1,0 +1,74 @@
+// Models of well-known shapes with random weights: for measuring, without a download.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "memory/dtype.h"
+#include "offload/loader.h"
+
+namespace sluice {
+
+struct ModelShape {
+  std::string_view name;
+  std::size_t layers;
+  std::size_t width;
+  std::size_t feed_forward;
+  std::size_t heads;
+  std::size_t kv_heads;
+  std::size_t vocab;
+  std::size_t context_tokens;
+  float rope_base;
+  bool tied;  // the head is the embedding
+};
+
+std::span<const ModelShape> model_shapes();
+const ModelShape* find_shape(std::string_view name);  // nullptr if unknown
+std::string shape_names();                            // "a, b, c"
+// "q4_0", "Q4_K". Throws Error{kUsage}.
+DType parse_weights_type(std::string_view name);
+
+// A GGUF file in the making. A matrix whose rows don't fit the type's groups takes the nearest type
+// that they fit, and the head is Q6_K at least, as usual in such files. The tokenizer knows bytes.
+class SyntheticModel {
+ public:
+  SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed);
+
+  std::size_t file_bytes() const { return header_.size() + data_bytes_; }
+
+  // Gives the file to `sink` from start to end, drawn in parallel some MiB at a time. Throws
+  // Interrupted once `stop` is set.
+  using Sink = std::function<void(std::span<const std::byte>)>;
+  void write(const Sink& sink, const Progress& progress, const std::atomic<bool>* stop) const;
+
+ private:
+  struct Tensor {
+    std::string name;
+    DType type;
+    std::size_t rows;  // 0: a vector of norm weights
+    std::size_t columns;
+    double deviation;
+
+    std::size_t size_bytes() const;
+  };
+
+  void add_layer(const ModelShape& shape, std::size_t layer);
+  void add_matrix(std::string name, std::size_t rows, std::size_t columns, DType type,
+                  double gain = 1.0);
+  void add_norm(std::string name, std::size_t columns);
+  std::string make_header(const ModelShape& shape);
+
+  DType weights_;
+  std::uint64_t seed_;
+  std::vector<Tensor> tensors_;
+  std::string header_;
+  std::size_t data_bytes_ = 0;
+};
+
+}  // namespace sluice
