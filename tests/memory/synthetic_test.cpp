@@ -31,6 +31,26 @@ TEST_CASE("synthetic weights: every type decodes to the mean and deviation asked
   }
 }
 
+TEST_CASE("synthetic weights: a group's minimum centres it") {
+  for (const DType type : kAllDTypes) {
+    CAPTURE(dtype_info(type).name);
+    constexpr std::size_t kGroups = 1024;
+    const std::size_t group = std::max<std::size_t>(dtype_info(type).group_values, 32);
+    std::vector<std::byte> bytes(row_bytes(type, kGroups * group));
+    SyntheticWeights(type, 0.0, 1.0).fill(9, bytes);
+    std::vector<float> values(kGroups * group);
+    decode_row(type, bytes.data(), values.size(), values.data());
+    double squares = 0.0;
+    for (std::size_t g = 0; g < kGroups; ++g) {
+      double mean = 0.0;
+      for (std::size_t i = 0; i < group; ++i) mean += values[g * group + i];
+      mean /= static_cast<double>(group);
+      squares += mean * mean;
+    }
+    CHECK(std::sqrt(squares / kGroups) < 0.35);
+  }
+}
+
 TEST_CASE("synthetic weights: floats are normal") {
   constexpr std::size_t kValues = 1 << 18;
   std::vector<std::byte> bytes(kValues * sizeof(float));
