@@ -58,9 +58,10 @@ void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const s
                      std::size_t bytes, Span* span) {
   auto* queue = static_cast<HostStream*>(&stream);
   Link* link = direction == Direction::kToDevice ? &to_device_ : &to_host_;
-  queue->enqueue([=] {
-    const Span busy = link->copy(to, from, bytes, queue->ready_seconds());
+  queue->enqueue_paced([=](double ready_seconds) {
+    const Span busy = link->copy(to, from, bytes, ready_seconds);
     if (span != nullptr) *span = busy;
+    return busy.end_seconds;
   });
 }
 

@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <string>
 
-#include "memory/clock.h"
-
 namespace sluice {
 namespace {
 
@@ -57,7 +55,7 @@ HostStream::HostStream(Mode mode, std::string_view name) {
 
 HostStream::~HostStream() {
   if (ring_ == nullptr) return;
-  enqueue([this] { stop_ = true; });
+  give([this] { stop_ = true; });
   thread_.join();
 }
 
@@ -87,19 +85,19 @@ void HostStream::work() {
 
 void HostStream::record(Event& event) {
   auto* mark = static_cast<HostEvent*>(&event);
-  enqueue([mark, recording = mark->next()] { mark->reach(recording); });
+  give([mark, recording = mark->next()] { mark->reach(recording); });
 }
 
 void HostStream::wait(Event& event) {
   auto* mark = static_cast<HostEvent*>(&event);
-  enqueue([this, mark, recording = mark->recorded()] {
+  give([this, mark, recording = mark->recorded()] {
     mark->wait_for(recording);
     ready_seconds_ = std::max(ready_seconds_, mark->reached_seconds());
   });
 }
 
 void HostStream::stamp(double* seconds) {
-  enqueue([seconds] { *seconds = now_seconds(); });
+  give([seconds] { *seconds = now_seconds(); });
 }
 
 }  // namespace sluice

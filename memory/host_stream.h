@@ -10,6 +10,7 @@
 #include <thread>
 #include <type_traits>
 
+#include "memory/clock.h"
 #include "memory/device.h"
 
 namespace sluice {
@@ -41,8 +42,30 @@ class HostStream final : public Stream {
   explicit HostStream(Mode mode, std::string_view name = {});
   ~HostStream() override;  // after all work given
 
+  // Gives work that takes the time it takes.
   template <typename Work>
   void enqueue(const Work& work) {
+    give([this, work] {
+      work();
+      ready_seconds_ = now_seconds();
+    });
+  }
+
+  // Gives a copy that is paced: `copy(ready_seconds)` returns when it would have ended, had it
+  // begun at ready_seconds, the earliest moment at which it could have: nothing is held up by a
+  // thread that woke late.
+  template <typename Copy>
+  void enqueue_paced(const Copy& copy) {
+    give([this, copy] { ready_seconds_ = copy(ready_seconds_); });
+  }
+
+  void record(Event& event) override;
+  void wait(Event& event) override;
+  void stamp(double* seconds) override;
+
+ private:
+  template <typename Work>
+  void give(const Work& work) {
     static_assert(std::is_trivially_copyable_v<Work> && sizeof(Work) <= kClosureBytes);
     if (ring_ == nullptr) {
       work();
@@ -54,16 +77,7 @@ class HostStream final : public Stream {
     publish();
   }
 
-  void record(Event& event) override;
-  void wait(Event& event) override;
-  void stamp(double* seconds) override;
-
-  // For pacing, on the stream's own thread: the earliest moment the closure that runs now could
-  // have begun, had nothing before it overslept.
-  double ready_seconds() const { return ready_seconds_; }
-
- private:
-  static constexpr std::size_t kClosureBytes = 272;
+  static constexpr std::size_t kClosureBytes = 288;
   static constexpr std::uint32_t kRingSize = 1024;  // a power of two
   struct alignas(64) Closure {
     void (*run)(const void*);

@@ -101,8 +101,10 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
           }
           break;
         case StepKind::kLogits:
+          // And the host looks through them for the next tokens.
           compute +=
-              transfer_seconds(hardware.to_host, size.rows * model.config.vocab * sizeof(float));
+              transfer_seconds(hardware.to_host, size.rows * model.config.vocab * sizeof(float)) +
+              hardware.element_seconds * static_cast<double>(size.rows * model.config.vocab);
           break;
       }
     }

@@ -7,6 +7,7 @@
 #include "layers/ops.h"
 #include "layers/row_kernels.h"
 #include "memory/clock.h"
+#include "memory/host_store.h"
 #include "memory/packed.h"
 #include "memory/parallel.h"
 #include "memory/units.h"
@@ -14,7 +15,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kReadBytes = 32_MiB;  // weights read once, more than caches hold
+constexpr std::size_t kReadBytes = 80_MiB;  // weights read once: more than caches hold
 constexpr std::size_t kManyTokens = 64;
 
 // The best of a few runs: a probe wants the machine's rate, not its other work.
@@ -31,9 +32,9 @@ double seconds_of(int runs, const Work& work) {
 
 class Probe {
  public:
-  explicit Probe(std::size_t columns) : columns_(columns), weights_(kReadBytes) {
+  explicit Probe(std::size_t columns) : columns_(columns), weights_(kReadBytes, false) {
     // Touched, so that reading it reads memory; zeros are as good as any weights.
-    parallel_for(weights_.size() / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
+    parallel_for(kReadBytes / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
       std::memset(weights_.data() + begin * 1_MiB, 0, (end - begin) * 1_MiB);
     });
   }
@@ -42,7 +43,7 @@ class Probe {
     const std::size_t panel = panel_bytes(type, columns_);
     const std::size_t panels = std::max<std::size_t>(kReadBytes / panel, 1);
     ProductRate rate;
-    const double one = seconds_of(2, [&] { run(type, panels, 1); });
+    const double one = seconds_of(1, [&] { run(type, panels, 1); });
     rate.bytes_per_second = static_cast<double>(panels * panel) / one;
     const std::size_t few = std::min<std::size_t>(panels, 32);
     const double many = seconds_of(3, [&] { run(type, few, kManyTokens); });
@@ -89,7 +90,7 @@ class Probe {
   }
 
   std::size_t columns_;
-  std::vector<std::byte> weights_;
+  HostStore weights_;
   std::vector<float> in_;
   std::vector<ActivationGroup> groups_;
   std::vector<float> out_;
