@@ -41,6 +41,8 @@ int dispatch(int argc, char** argv) {
       return with_threads(options->run.on.threads, [&] { return run_command(options->run); });
     case Command::kPlan:
       return with_threads(options->plan.on.threads, [&] { return plan_command(options->plan); });
+    case Command::kBench:
+      return with_threads(options->bench.on.threads, [&] { return bench_command(options->bench); });
     case Command::kSynth:
       return with_threads(options->synth.threads, [&] { return synth_command(options->synth); });
     case Command::kInspect:

@@ -148,6 +148,37 @@ void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
       ->capture_default_str();
 }
 
+void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
+  o.on.model = "tinyllama-1.1b";
+  add_placement(app, o.on, raw);
+  app.get_option("MODEL")
+      ->required(false)
+      ->description("A GGUF file, or a shape to be given random weights: " + shape_names())
+      ->capture_default_str();
+  const auto tokens = CLI::Range(std::size_t{1}, kMaxTokensOption);
+  app.add_option("--weights", o.weights, "Type of a shape's matrices: f16, q8_0, q4_k...")
+      ->capture_default_str()
+      ->type_name("TYPE");
+  app.add_option("--prompt-tokens", o.prompt_tokens, "Lengths of prompts, with commas between")
+      ->delimiter(',')
+      ->check(tokens)
+      ->capture_default_str();
+  app.add_option("--sequences", o.sequences, "How many at once, with commas between")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--max-tokens", o.max_tokens, "To generate, of each sequence")
+      ->check(tokens)
+      ->capture_default_str();
+  app.add_option("--repeats", o.repeats, "Rounds over all cases")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--isa", o.isa, "Compute with a lower instruction set: avx2, baseline")
+      ->type_name("NAME");
+  app.add_option("--json", o.json_file, "Write limits and results as JSON")->type_name("FILE");
+  app.add_flag("-q,--quiet", o.quiet, "No progress");
+}
+
 void add_synth(CLI::App& app, SynthOptions& o) {
   app.add_option("PRESET", o.preset, "Which shape: " + shape_names())->required();
   app.add_option("--weights", o.weights, "Type of the matrices: f16, q8_0, q4_k...")
@@ -170,11 +201,13 @@ std::optional<Options> parse_options(int argc, char** argv) {
   app.require_subcommand(1);
   CLI::App* run = app.add_subcommand("run", "Generate text");
   CLI::App* plan = app.add_subcommand("plan", "Show where everything would go, and how fast");
+  CLI::App* bench = app.add_subcommand("bench", "Measure speed against the machine's limits");
   CLI::App* synth =
       app.add_subcommand("synth", "Write a model of a known shape with random weights");
   CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
   add_run(*run, options.run, raw);
   add_plan(*plan, options.plan, raw);
+  add_bench(*bench, options.bench, raw);
   add_synth(*synth, options.synth);
   inspect->add_option("MODEL", options.inspect.model, "A GGUF file")->required();
   inspect->add_flag("--tensors", options.inspect.tensors, "List every tensor");
@@ -188,6 +221,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   }
   options.command = run->parsed()     ? Command::kRun
                     : plan->parsed()  ? Command::kPlan
+                    : bench->parsed() ? Command::kBench
                     : synth->parsed() ? Command::kSynth
                                       : Command::kInspect;
   if (run->parsed()) {
@@ -196,6 +230,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   }
   check_threads(options.synth.threads);
   if (plan->parsed()) finish_placement(options.plan.on, raw);
+  if (bench->parsed()) finish_placement(options.bench.on, raw);
   return options;
 }
 

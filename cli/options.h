@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "layers/sampler.h"
 #include "memory/kv_pages.h"
@@ -12,7 +13,7 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kSynth, kInspect };
+enum class Command { kRun, kPlan, kBench, kSynth, kInspect };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -51,6 +52,18 @@ struct PlanOptions {
   std::size_t sequences = 1;
 };
 
+struct BenchOptions {
+  PlacementOptions on;  // the model is a file or a preset
+  std::string weights = "q4_0";
+  std::vector<std::size_t> prompt_tokens = {512};
+  std::vector<std::size_t> sequences = {1, 4, 16};
+  std::size_t max_tokens = 64;
+  std::size_t repeats = 5;
+  std::string isa;  // empty: the best
+  std::string json_file;
+  bool quiet = false;
+};
+
 struct SynthOptions {
   std::string preset;
   std::string weights = "q4_0";
@@ -69,6 +82,7 @@ struct Options {
   Command command;
   RunOptions run;
   PlanOptions plan;
+  BenchOptions bench;
   SynthOptions synth;
   InspectOptions inspect;
 };

@@ -137,6 +137,10 @@ void products(std::span<const ProductArgs> all) {
   });
 }
 
+ProductPeaks product_peaks() {
+  return isa_table().used->peaks();
+}
+
 std::span<const std::string_view> product_isas() {
   return {isa_table().names.data(), isa_table().count};
 }

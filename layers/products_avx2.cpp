@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "layers/products_kernels.h"
+#include "layers/products_peak.h"
 
 namespace sluice {
 
@@ -62,7 +63,8 @@ struct Avx2 {
 
 }  // namespace
 
-const ProductKernels kProductsAvx2 = {"avx2", Quantiser<Avx2>::run, Kernels<Avx2>::panels};
+const ProductKernels kProductsAvx2 = {"avx2", Quantiser<Avx2>::run, Kernels<Avx2>::panels,
+                                      Peaks<Avx2>::all};
 
 }  // namespace sluice
 

@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "layers/products_kernels.h"
+#include "layers/products_peak.h"
 
 namespace sluice {
 
@@ -63,10 +64,30 @@ struct Avx512 {
   }
 };
 
+// For machines that have it, which AVX-512 with VNNI doesn't promise.
+__attribute__((target("avx512bf16"))) float bf16_dot(std::size_t repeats) {
+  __m512 sums[kPeakSums];
+  for (__m512& sum : sums) sum = _mm512_set1_ps(1.0f);
+  const auto factor = (__m512bh)_mm512_set1_epi16(0x3f00);
+  for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
+#pragma GCC unroll 12
+    for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, factor, factor);
+  }
+  __m512 total = sums[0];
+  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+  return _mm512_cvtss_f32(total);
+}
+
+ProductPeaks all_peaks() {
+  ProductPeaks peaks = Peaks<Avx512>::all();
+  if (__builtin_cpu_supports("avx512bf16")) peaks.bf16_dot = {bf16_dot, 4.0 * 16 * kPeakSums};
+  return peaks;
+}
+
 }  // namespace
 
 const ProductKernels kProductsAvx512 = {"avx512-vnni", Quantiser<Avx512>::run,
-                                        Kernels<Avx512>::panels};
+                                        Kernels<Avx512>::panels, all_peaks};
 
 }  // namespace sluice
 

@@ -4,6 +4,7 @@
 #include <smmintrin.h>
 
 #include "layers/products_kernels.h"
+#include "layers/products_peak.h"
 
 namespace sluice {
 
@@ -70,7 +71,7 @@ struct Baseline {
 }  // namespace
 
 const ProductKernels kProductsBaseline = {"baseline", Quantiser<Baseline>::run,
-                                          Kernels<Baseline>::panels};
+                                          Kernels<Baseline>::panels, Peaks<Baseline>::all};
 
 }  // namespace sluice
 

@@ -7,13 +7,28 @@
 
 namespace sluice {
 
+// A loop of one instruction on registers, and the multiplications and additions of one repeat.
+struct ArithmeticPeak {
+  float (*run)(std::size_t repeats) = nullptr;  // nullptr: there is no such instruction
+  double operations = 0.0;
+};
+struct ProductPeaks {
+  ArithmeticPeak multiply_add;
+  ArithmeticPeak dot;       // of integers
+  ArithmeticPeak bf16_dot;  // where the machine has it
+};
+
 // Compiled from one source, layers/products_kernels.h, once for each instruction set.
 struct ProductKernels {
   std::string_view name;
   void (*quantise)(const float* in, std::size_t tokens, std::size_t columns, ActivationGroup* out);
   // Panels [first, last) of `args` with all its tokens, on this thread.
   void (*panels)(const ProductArgs& args, std::size_t first, std::size_t last);
+  ProductPeaks (*peaks)();
 };
+
+// Of the instruction set in use.
+ProductPeaks product_peaks();
 
 extern const ProductKernels kProductsBaseline;
 extern const ProductKernels kProductsAvx2;

@@ -1,0 +1,68 @@
+#include "cli/memory_model.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+
+#include "memory/error.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+std::size_t available_bytes() {
+  std::ifstream in("/proc/meminfo");
+  std::string field;
+  std::size_t kib = 0;
+  for (std::string rest; in >> field >> kib; std::getline(in, rest)) {
+    if (field == "MemAvailable:") return kib * 1_KiB;
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
+void write_all(int file, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      throw Error(ErrorKind::kIo, text("a model in memory: ", std::strerror(errno)));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+MemoryModel::MemoryModel(const SyntheticModel& model, const Progress& progress,
+                         const std::atomic<bool>* stop)
+    : file_(::memfd_create("sluice model", MFD_CLOEXEC)) {
+  const std::size_t needed = 2 * model.file_bytes();
+  if (const std::size_t available = available_bytes(); needed > available) {
+    ::close(file_);
+    throw Error(ErrorKind::kIo,
+                text("the model and its packed weights take ", print_bytes(needed),
+                     " of memory, there are ", print_bytes(available),
+                     "; choose a smaller shape or type, or write a file with sluice synth"));
+  }
+  try {
+    model.write([this](std::span<const std::byte> bytes) { write_all(file_, bytes); }, progress,
+                stop);
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
+MemoryModel::~MemoryModel() {
+  ::close(file_);
+}
+
+std::filesystem::path MemoryModel::path() const {
+  return text("/proc/self/fd/", file_);
+}
+
+}  // namespace sluice

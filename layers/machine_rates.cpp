@@ -1,0 +1,104 @@
+#include "layers/machine_rates.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "layers/products_isa.h"
+#include "memory/clock.h"
+#include "memory/host_store.h"
+#include "memory/parallel.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kReadBytes = 512_MiB;  // beyond any cache
+constexpr std::size_t kPieceBytes = 1_MiB;
+constexpr std::size_t kLineBytes = 64;
+constexpr std::size_t kAheadBytes = 2048;
+constexpr std::size_t kPeakRepeats = 20000;
+constexpr std::size_t kPeakPieces = 64;
+constexpr int kRuns = 5;
+
+template <typename Work>
+double best_seconds(const Work& work) {
+  double best = 1e30;
+  for (int run = 0; run < kRuns; ++run) {
+    const double begin = now_seconds();
+    work();
+    best = std::min(best, now_seconds() - begin);
+  }
+  return best;
+}
+
+std::uint64_t read_piece(const std::byte* from) {
+  std::uint64_t sums[8] = {};
+  for (std::size_t at = 0; at < kPieceBytes; at += kLineBytes) {
+    __builtin_prefetch(from + at + kAheadBytes);
+    std::uint64_t line[8];
+    std::memcpy(line, from + at, kLineBytes);
+    for (int i = 0; i < 8; ++i) sums[i] += line[i];
+  }
+  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
+
+void measure_memory(MachineRates& rates) {
+  HostStore memory(kReadBytes, false);
+  std::byte* begin = memory.data();
+  constexpr std::size_t kPieces = kReadBytes / kPieceBytes;
+  const auto over_pieces = [](std::size_t count, const auto& work) {
+    parallel_for(count, 1, [&](std::size_t first, std::size_t last) {
+      for (std::size_t piece = first; piece < last; ++piece) work(piece * kPieceBytes);
+    });
+  };
+  over_pieces(kPieces, [&](std::size_t at) { std::memset(begin + at, 1, kPieceBytes); });
+  std::atomic<std::uint64_t> sink{0};
+  const double reading = best_seconds(
+      [&] { over_pieces(kPieces, [&](std::size_t at) { sink += read_piece(begin + at); }); });
+  const double copying = best_seconds([&] {
+    over_pieces(kPieces / 2, [&](std::size_t at) {
+      std::memcpy(begin + kReadBytes / 2 + at, begin + at, kPieceBytes);
+    });
+  });
+  rates.read_bytes_per_second = static_cast<double>(kReadBytes) / reading;
+  rates.copy_bytes_per_second = static_cast<double>(kReadBytes / 2) / copying;
+}
+
+double measure_peak(const ArithmeticPeak& peak) {
+  if (peak.run == nullptr) return 0.0;
+  std::atomic<float> sink{0.0f};
+  const double seconds = best_seconds([&] {
+    parallel_for(kPeakPieces, 1, [&](std::size_t first, std::size_t last) {
+      for (std::size_t piece = first; piece < last; ++piece) sink = peak.run(kPeakRepeats);
+    });
+  });
+  return static_cast<double>(kPeakPieces * kPeakRepeats) * peak.operations / seconds;
+}
+
+}  // namespace
+
+double MachineRates::operations_per_second(DType type) const {
+  if (is_quantised(type)) return int8_per_second;
+  return type == DType::kBF16 ? std::max(bf16_per_second, fp32_per_second) : fp32_per_second;
+}
+
+MachineRates measure_machine() {
+  MachineRates rates;
+  const ProductPeaks peaks = product_peaks();
+  rates.fp32_per_second = measure_peak(peaks.multiply_add);
+  rates.bf16_per_second = measure_peak(peaks.bf16_dot);
+  rates.int8_per_second = measure_peak(peaks.dot);
+  measure_memory(rates);
+  return rates;
+}
+
+MachineRates best_of(const MachineRates& a, const MachineRates& b) {
+  return {std::max(a.read_bytes_per_second, b.read_bytes_per_second),
+          std::max(a.copy_bytes_per_second, b.copy_bytes_per_second),
+          std::max(a.fp32_per_second, b.fp32_per_second),
+          std::max(a.bf16_per_second, b.bf16_per_second),
+          std::max(a.int8_per_second, b.int8_per_second)};
+}
+
+}  // namespace sluice

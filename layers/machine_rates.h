@@ -1,0 +1,27 @@
+// What this machine can do at most, measured: what the speed of passes is held against.
+#pragma once
+
+#include <cstddef>
+
+#include "memory/dtype.h"
+
+namespace sluice {
+
+// Of all threads that take part in parallel loops. An operation is a multiplication or an addition.
+struct MachineRates {
+  double read_bytes_per_second = 0.0;  // from memory, fetched ahead
+  double copy_bytes_per_second = 0.0;  // bytes copied, each read and written once
+  double fp32_per_second = 0.0;        // multiply-adds of the instruction set that products use
+  double bf16_per_second = 0.0;        // dot products of pairs; 0: it has none
+  double int8_per_second = 0.0;        // integer dot products of the width that products use
+
+  // Of products with weights of this type.
+  double operations_per_second(DType type) const;
+};
+
+// Takes about a second. The best of several runs each: other work only takes away.
+MachineRates measure_machine();
+// The better of each.
+MachineRates best_of(const MachineRates& a, const MachineRates& b);
+
+}  // namespace sluice

@@ -1,0 +1,93 @@
+// sluice bench from outside: what it tells, not how fast it is.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace sluice;
+using testing::run_sluice;
+
+namespace {
+
+nlohmann::json bench(std::vector<std::string> arguments) {
+  const testing::TemporaryFolder folder;
+  const std::string file = folder / "bench.json";
+  arguments.insert(arguments.begin(), "bench");
+  arguments.insert(arguments.end(), {"--repeats", "1", "-q", "--json", file});
+  const testing::ProgramResult result = run_sluice(arguments);
+  CAPTURE(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(result.err.empty());
+  CHECK(result.out.find("limits") != std::string::npos);
+  return nlohmann::json::parse(std::ifstream(file));
+}
+
+void check_rows(const nlohmann::json& rows) {
+  for (const nlohmann::json& row : rows) {
+    CAPTURE(row.dump());
+    for (const char* key : {"tokens_per_second", "limit_tokens_per_second", "fraction"}) {
+      REQUIRE(row.contains(key));
+      CHECK(row[key] > 0.0);
+    }
+    CHECK(row["tokens_per_second_min"] <= row["tokens_per_second"]);
+    CHECK(row["tokens_per_second_max"] >= row["tokens_per_second"]);
+    CHECK(row["model"] == "tiny");
+    CHECK(row.contains("bound_by"));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("bench: tells the machine's limits, and each case beside the one that binds it") {
+  const nlohmann::json json = bench({"tiny", "--weights", "q8_0", "--prompt-tokens", "8,24",
+                                     "--max-tokens", "4", "--sequences", "1,3"});
+  const nlohmann::json& machine = json["machine"];
+  for (const char* key : {"read_bytes_per_second", "copy_bytes_per_second",
+                          "fp32_operations_per_second", "int8_operations_per_second"}) {
+    CAPTURE(key);
+    REQUIRE(machine.contains(key));
+    CHECK(machine[key] > 1e8);
+  }
+  CHECK(machine["threads"] >= 1);
+  const nlohmann::json& rows = json["rows"];
+  check_rows(rows);
+  REQUIRE(rows.size() == 6);
+  const char* cases[] = {"prefill", "decode", "batch", "prefill", "decode", "batch"};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    CHECK(rows[i]["case"] == cases[i]);
+    CHECK(rows[i]["tokens"] == (i < 3 ? 8 : 24));
+    CHECK(rows[i]["sequences"] == (i % 3 == 2 ? 3 : 1));
+    CHECK(rows[i]["weights"] == "Q8_0");
+  }
+}
+
+TEST_CASE("bench: takes a lower instruction set, and a device behind a link") {
+  const nlohmann::json json = bench({"tiny", "--weights", "f16", "--isa", "baseline",
+                                     "--prompt-tokens", "8", "--max-tokens", "4", "--sequences",
+                                     "1", "--vram", "1MiB", "--link", "50MB/s", "--ctx", "16"});
+  CHECK(json["machine"]["isa"] == "baseline");
+  check_rows(json["rows"]);
+  for (const nlohmann::json& row : json["rows"]) {
+    CHECK(row["bound_by"] == "link");
+    CHECK(row["fraction"] < 1.25);  // what was sent ahead of the first pass is free
+  }
+}
+
+TEST_CASE("bench: what can't be measured is one line") {
+  const auto refused = [](const std::vector<std::string>& arguments, int code, const char* part) {
+    const testing::ProgramResult result = run_sluice(arguments);
+    CAPTURE(result.err);
+    CHECK(result.exit_code == code);
+    CHECK(result.err.find(part) != std::string::npos);
+    CHECK(result.out.empty());
+  };
+  refused({"bench", "tiny", "--isa", "avx9"}, 2, "avx9");
+  refused({"bench", "tiny", "--weights", "q9"}, 2, "--weights");
+  refused({"bench", "gpt-9"}, 5, "gpt-9");
+  refused({"bench", "tiny", "--ctx", "100"}, 2, "--ctx");
+  refused({"bench", "tiny", "--sequences", "0"}, 2, "--sequences");
+  refused({"bench", "tiny", "--vram", "1KiB"}, 4, "smallest");
+}

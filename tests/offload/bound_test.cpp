@@ -1,0 +1,79 @@
+#include "offload/bound.h"
+
+#include <doctest/doctest.h>
+
+#include "cli/memory_model.h"
+#include "tests/support/engine_fixture.h"
+
+using namespace sluice;
+
+namespace {
+
+// The shape "tiny" in F16, whose sizes are small enough to be written down.
+constexpr double kLayerWeights = 2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256;
+constexpr double kHeadWeights = 512 * 256;
+constexpr double kKeyBytes = 2 * 128 * 2 * 2;  // key and value, 2 layers of 128 halves
+
+struct Tiny {
+  explicit Tiny(DType type)
+      : memory(SyntheticModel(*find_shape("tiny"), type, 1), {}, nullptr), model(memory.path()) {}
+  MemoryModel memory;
+  TestModel model;
+};
+
+constexpr MachineRates kEndless = {1e30, 1e30, 1e30, 1e30, 1e30};
+constexpr Workload kWorkload = {.prompt_tokens = 16, .max_tokens = 16, .context_tokens = 32};
+
+}  // namespace
+
+TEST_CASE("bound: decoding reads all weights a pass, and each sequence's cache") {
+  const Tiny tiny(DType::kF16);
+  const Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
+  MachineRates rates = kEndless;
+  rates.read_bytes_per_second = 1.0;
+  const Bound bound = bound_of(tiny.model.layout, plan, rates, {}, {3, 2, 3, 10, 6});
+  const double weights = 2 * (2 * kLayerWeights + kHeadWeights);
+  CHECK(bound.by == "read");
+  CHECK(bound.seconds == doctest::Approx(3 * weights + 2 * (11 + 12 + 13) * kKeyBytes));
+}
+
+TEST_CASE("bound: a prompt multiplies every weight by every token, but the head by the last") {
+  const Tiny tiny(DType::kF16);
+  const Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
+  MachineRates rates = kEndless;
+  rates.fp32_per_second = 1.0;
+  const Bound bound = bound_of(tiny.model.layout, plan, rates, {}, {1, 1, 16, 0, 1});
+  const double keys = 16 * 17 / 2;
+  CHECK(bound.by == "fp32");
+  CHECK(bound.seconds ==
+        doctest::Approx(2 * 16 * 2 * kLayerWeights + 2 * kHeadWeights + 2 * 4 * 256 * keys));
+}
+
+TEST_CASE("bound: each type of weights is held against its own arithmetic") {
+  const PassWork prompt = {1, 1, 16, 0, 1};
+  const MachineRates rates = {1e30, 1e30, 4.0, 2.0, 1.0};  // fp32, bf16, int8
+  const auto by = [&](DType type, const MachineRates& r) {
+    const Tiny tiny(type);
+    const Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
+    return bound_of(tiny.model.layout, plan, r, {}, prompt).by;
+  };
+  CHECK(by(DType::kQ4_K, rates) == "int8");
+  CHECK(by(DType::kBF16, rates) == "bf16");
+  CHECK(by(DType::kF32, rates) == "fp32");
+  CHECK(by(DType::kBF16, {1e30, 1e30, 4.0, 0.0, 1.0}) == "fp32");
+}
+
+TEST_CASE("bound: what is streamed crosses the link in every pass, the head where it is wanted") {
+  const Tiny tiny(DType::kF16);
+  const Plan plan = tiny.model.plan(kWorkload, {.device_bytes = 4u << 20, .slots = 2});
+  REQUIRE(plan.streamed_bytes(tiny.model.layout) == 0);  // there is room: nothing streams
+  const LinkSpeed link{.bytes_per_second = 1.0};
+  const Bound none = bound_of(tiny.model.layout, plan, kEndless, link, {2, 1, 16, 0, 1});
+  CHECK(none.seconds < 1.0);
+
+  Plan streamed = plan;
+  streamed.placement.assign(streamed.placement.size(), Placement::kStreamed);
+  const Bound bound = bound_of(tiny.model.layout, streamed, kEndless, link, {2, 1, 16, 0, 1});
+  CHECK(bound.by == "link");
+  CHECK(bound.seconds == doctest::Approx(2 * (2 * 2 * kLayerWeights + kHeadWeights)));
+}
