@@ -11,6 +11,7 @@ int run_command(const RunOptions& options);
 int plan_command(const PlanOptions& options);
 int bench_command(const BenchOptions& options);
 int synth_command(const SynthOptions& options);
+int perplexity_command(const PerplexityOptions& options);
 int inspect_command(const InspectOptions& options);
 
 }  // namespace sluice

@@ -43,6 +43,9 @@ int dispatch(int argc, char** argv) {
       return with_threads(options->plan.on.threads, [&] { return plan_command(options->plan); });
     case Command::kBench:
       return with_threads(options->bench.on.threads, [&] { return bench_command(options->bench); });
+    case Command::kPerplexity:
+      return with_threads(options->perplexity.on.threads,
+                          [&] { return perplexity_command(options->perplexity); });
     case Command::kSynth:
       return with_threads(options->synth.threads, [&] { return synth_command(options->synth); });
     case Command::kInspect:

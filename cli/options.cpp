@@ -179,6 +179,12 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
   app.add_flag("-q,--quiet", o.quiet, "No progress");
 }
 
+void add_perplexity(CLI::App& app, PerplexityOptions& o, RawPlacement& raw) {
+  add_placement(app, o.on, raw);
+  app.add_option("FILE", o.file, "A text; - is standard input")->required();
+  app.add_flag("--ids", o.ids, "The file holds token ids");
+}
+
 void add_synth(CLI::App& app, SynthOptions& o) {
   app.add_option("PRESET", o.preset, "Which shape: " + shape_names())->required();
   app.add_option("--weights", o.weights, "Type of the matrices: f16, q8_0, q4_k...")
@@ -202,12 +208,15 @@ std::optional<Options> parse_options(int argc, char** argv) {
   CLI::App* run = app.add_subcommand("run", "Generate text");
   CLI::App* plan = app.add_subcommand("plan", "Show where everything would go, and how fast");
   CLI::App* bench = app.add_subcommand("bench", "Measure speed against the machine's limits");
+  CLI::App* perplexity =
+      app.add_subcommand("perplexity", "Score a text, in windows of --ctx tokens (512)");
   CLI::App* synth =
       app.add_subcommand("synth", "Write a model of a known shape with random weights");
   CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
   add_run(*run, options.run, raw);
   add_plan(*plan, options.plan, raw);
   add_bench(*bench, options.bench, raw);
+  add_perplexity(*perplexity, options.perplexity, raw);
   add_synth(*synth, options.synth);
   inspect->add_option("MODEL", options.inspect.model, "A GGUF file")->required();
   inspect->add_flag("--tensors", options.inspect.tensors, "List every tensor");
@@ -219,11 +228,12 @@ std::optional<Options> parse_options(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorKind::kUsage, text(error.what(), "; see sluice --help"));
   }
-  options.command = run->parsed()     ? Command::kRun
-                    : plan->parsed()  ? Command::kPlan
-                    : bench->parsed() ? Command::kBench
-                    : synth->parsed() ? Command::kSynth
-                                      : Command::kInspect;
+  options.command = run->parsed()          ? Command::kRun
+                    : plan->parsed()       ? Command::kPlan
+                    : perplexity->parsed() ? Command::kPerplexity
+                    : bench->parsed()      ? Command::kBench
+                    : synth->parsed()      ? Command::kSynth
+                                           : Command::kInspect;
   if (run->parsed()) {
     finish_placement(options.run.on, raw);
     check(options.run.sampling);
@@ -231,6 +241,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   check_threads(options.synth.threads);
   if (plan->parsed()) finish_placement(options.plan.on, raw);
   if (bench->parsed()) finish_placement(options.bench.on, raw);
+  if (perplexity->parsed()) finish_placement(options.perplexity.on, raw);
   return options;
 }
 

@@ -13,7 +13,7 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kBench, kSynth, kInspect };
+enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -73,6 +73,12 @@ struct SynthOptions {
   bool quiet = false;
 };
 
+struct PerplexityOptions {
+  PlacementOptions on;
+  std::string file;
+  bool ids = false;  // the file holds token ids
+};
+
 struct InspectOptions {
   std::string model;
   bool tensors = false;
@@ -83,6 +89,7 @@ struct Options {
   RunOptions run;
   PlanOptions plan;
   BenchOptions bench;
+  PerplexityOptions perplexity;
   SynthOptions synth;
   InspectOptions inspect;
 };

@@ -19,16 +19,19 @@ std::string read_all(std::istream& in) {
 
 }  // namespace
 
-std::optional<std::string> read_prompt(const RunOptions& options) {
-  if (!options.prompt_file) return options.prompt;
-  if (*options.prompt_file == "-") return read_all(std::cin);
-  std::ifstream in(*options.prompt_file, std::ios::binary);
-  std::string text_read = in ? read_all(in) : std::string();
+std::string read_text(const std::string& path) {
+  if (path == "-") return read_all(std::cin);
+  std::ifstream in(path, std::ios::binary);
+  std::string content = in ? read_all(in) : std::string();
   if (!in || in.bad()) {
     throw Error(ErrorKind::kIo,
-                text("can't read ", *options.prompt_file, ": ", std::strerror(errno)));
+                text("can't read ", printable_path(path), ": ", std::strerror(errno)));
   }
-  return text_read;
+  return content;
+}
+
+std::optional<std::string> read_prompt(const RunOptions& options) {
+  return options.prompt_file ? read_text(*options.prompt_file) : options.prompt;
 }
 
 std::vector<Token> parse_ids(const std::string& ids) {

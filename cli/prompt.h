@@ -11,6 +11,9 @@
 
 namespace sluice {
 
+// A whole file; - is standard input. Throws Error{kIo}.
+std::string read_text(const std::string& path);
+
 // The text of -p or -f; nothing if neither was given. Throws Error{kIo} for a file.
 std::optional<std::string> read_prompt(const RunOptions& options);
 
