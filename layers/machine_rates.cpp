@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::size_t kReadBytes = 512_MiB;  // beyond any cache
 constexpr std::size_t kPieceBytes = 1_MiB;
-constexpr std::size_t kLineBytes = 64;
-constexpr std::size_t kAheadBytes = 2048;
 constexpr std::size_t kPeakRepeats = 20000;
 constexpr std::size_t kPeakPieces = 64;
 constexpr int kRuns = 5;
@@ -32,17 +30,6 @@ double best_seconds(const Work& work) {
   return best;
 }
 
-std::uint64_t read_piece(const std::byte* from) {
-  std::uint64_t sums[8] = {};
-  for (std::size_t at = 0; at < kPieceBytes; at += kLineBytes) {
-    __builtin_prefetch(from + at + kAheadBytes);
-    std::uint64_t line[8];
-    std::memcpy(line, from + at, kLineBytes);
-    for (int i = 0; i < 8; ++i) sums[i] += line[i];
-  }
-  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
-}
-
 void measure_memory(MachineRates& rates) {
   HostStore memory(kReadBytes, false);
   std::byte* begin = memory.data();
@@ -53,9 +40,10 @@ void measure_memory(MachineRates& rates) {
     });
   };
   over_pieces(kPieces, [&](std::size_t at) { std::memset(begin + at, 1, kPieceBytes); });
-  std::atomic<std::uint64_t> sink{0};
+  std::atomic<float> sink{0.0f};
+  const auto read = product_peaks().read;
   const double reading = best_seconds(
-      [&] { over_pieces(kPieces, [&](std::size_t at) { sink += read_piece(begin + at); }); });
+      [&] { over_pieces(kPieces, [&](std::size_t at) { sink = read(begin + at, kPieceBytes); }); });
   const double copying = best_seconds([&] {
     over_pieces(kPieces / 2, [&](std::size_t at) {
       std::memcpy(begin + kReadBytes / 2 + at, begin + at, kPieceBytes);

@@ -14,8 +14,9 @@ struct ArithmeticPeak {
 };
 struct ProductPeaks {
   ArithmeticPeak multiply_add;
-  ArithmeticPeak dot;       // of integers
-  ArithmeticPeak bf16_dot;  // where the machine has it
+  ArithmeticPeak dot;                                       // of integers
+  ArithmeticPeak bf16_dot;                                  // where the machine has it
+  float (*read)(const std::byte* from, std::size_t bytes);  // a multiple of 256 bytes
 };
 
 // Compiled from one source, layers/products_kernels.h, once for each instruction set.
