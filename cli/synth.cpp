@@ -13,13 +13,13 @@
 namespace sluice {
 
 int synth_command(const SynthOptions& options) {
+  const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
   const ModelShape* shape = find_shape(options.preset);
   if (shape == nullptr) {
     throw Error(ErrorKind::kUsage, text("no preset is named ", printable(options.preset),
                                         "; there are ", shape_names()));
   }
   const SyntheticModel model(*shape, parse_weights_type(options.weights), options.seed);
-  const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
   OutputFile file(options.output);
   file.require_space(model.file_bytes());
   ProgressBar bar("writing", true, options.quiet);

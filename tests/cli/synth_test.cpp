@@ -121,7 +121,7 @@ TEST_CASE("output file: a disk without room is told before anything is written")
 TEST_CASE("synth: Ctrl-C leaves nothing") {
   const testing::TemporaryFolder folder;
   const testing::ProgramResult result = run_sluice(
-      {"synth", "llama-3-8b", "-o", folder / "m", "--threads", "1"}, {.interrupt_after = 0.3});
+      {"synth", "llama-3-8b", "-o", folder / "m", "--threads", "1"}, {.interrupt_after = 0.6});
   CHECK(result.exit_code == 130);
   CHECK(files_in(folder.path()) == 0);
 }
