@@ -131,6 +131,35 @@ TEST_CASE("engine: at each of 25 limits, from the smallest to all resident, the 
   }
 }
 
+TEST_CASE("engine: 25 limits x slots x segments x batches x links give one answer" *
+          doctest::test_suite("slow")) {
+  const TinyReference& reference = tiny_reference("quants");
+  const TestModel model(reference.gguf);
+  for (const std::size_t count : {1, 3, 8}) {
+    const Sequences sequences = unequal_sequences(reference, count);
+    const AllLogits truth = plain_truth(model, sequences);
+    const Workload workload = workload_for(sequences);
+    for (const std::size_t segment : {1, 7, 64, 512}) {
+      for (const std::size_t slots : {2, 3, 4}) {
+        PlanLimits limits{.slots = slots, .segment_tokens = segment};
+        const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+        const std::size_t everything = model.plan(workload, limits).bytes.total();
+        for (std::size_t i = 0; i < 25; ++i) {
+          limits.device_bytes = smallest + (everything - smallest) * i / 24;
+          CAPTURE(count);
+          CAPTURE(segment);
+          CAPTURE(slots);
+          CAPTURE(*limits.device_bytes);
+          const Plan plan = model.plan(workload, limits);
+          for (const double rate : {0.0, 20e9}) {
+            check_plan(model, plan, {.bytes_per_second = rate}, sequences, truth);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("engine: random limits, slots, segments, links and batches give the same logits") {
   std::mt19937 random(20261121);
   const auto below = [&](std::size_t n) { return random() % n; };
