@@ -205,11 +205,8 @@ int bench_command(const BenchOptions& options) try {
   const std::string_view weights = main_type(model.open->layout);
   std::cout << print_bench(machine, rows, model.name, weights) << std::flush;
   if (!options.json_file.empty()) {
-    OutputFile file(options.json_file);
-    file.write(print_bench_json(machine, rows, model.name, weights));
-    file.commit();
+    write_file(options.json_file, print_bench_json(machine, rows, model.name, weights));
   }
-  if (!std::cout) throw Error(ErrorKind::kIo, "can't write to standard output");
   return 0;
 } catch (const Interrupted&) {
   return kExitInterrupted;

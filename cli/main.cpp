@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
 
 #include "cli/commands.h"
@@ -54,11 +55,21 @@ int dispatch(int argc, char** argv) {
   return 1;
 }
 
+// What a command printed may still be on its way: a full disk shows here, for all of them.
+void flush_output() {
+  std::cout.flush();
+  if (!std::cout || std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw Error(ErrorKind::kIo, "can't write to standard output");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    return dispatch(argc, argv);
+    const int code = dispatch(argc, argv);
+    flush_output();
+    return code;
   } catch (const Error& error) {
     std::fprintf(stderr, "sluice: %s\n", error.what());
     return exit_code(error.kind());

@@ -74,6 +74,12 @@ void OutputFile::fail() const {
   throw Error(ErrorKind::kIo, text("can't write ", path_, ": ", std::strerror(errno)));
 }
 
+void write_file(const std::string& path, const std::string& content) {
+  OutputFile file(path);
+  file.write(content);
+  file.commit();
+}
+
 NpyFile::NpyFile(std::string path, std::size_t columns)
     : file_(std::move(path)), columns_(columns) {
   file_.write(header());

@@ -33,6 +33,9 @@ class OutputFile {
   std::FILE* file_ = nullptr;
 };
 
+// The whole of a file at once.
+void write_file(const std::string& path, const std::string& content);
+
 // Rows of f32 as a NumPy array [rows, columns] (format version 1.0).
 class NpyFile {
  public:

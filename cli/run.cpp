@@ -225,13 +225,6 @@ class Run {
     if (!options_.trace_file.empty()) {
       write_file(options_.trace_file, print_trace(model_.layout, plan_, loaded_->engine.trace()));
     }
-    if (!std::cout) throw Error(ErrorKind::kIo, "can't write to standard output");
-  }
-
-  static void write_file(const std::string& path, const std::string& content) {
-    OutputFile file(path);
-    file.write(content);
-    file.commit();
   }
 
   const RunOptions& options_;

@@ -195,6 +195,10 @@ TEST_CASE("sluice: a full disk is exit 5, and says which file") {
   const testing::ProgramResult result = run_sluice(
       {"run", tiny(), "--ids", "-p", "1 2", "--max-tokens", "2", "-q"}, {.out_path = "/dev/full"});
   CHECK(result.exit_code == 5);
+  for (const char* command : {"plan", "inspect"}) {
+    CAPTURE(command);
+    CHECK(run_sluice({command, tiny()}, {.out_path = "/dev/full"}).exit_code == 5);
+  }
   CHECK(run_sluice({"run", tiny(), "-p", "a", "--stats", "/nowhere/x"}).exit_code == 5);
 }
 
