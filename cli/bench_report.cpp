@@ -1,12 +1,12 @@
 #include "cli/bench_report.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "cli/format.h"
 #include "layers/products.h"
 #include "memory/error.h"
 #include "memory/printable.h"
@@ -14,13 +14,6 @@
 
 namespace sluice {
 namespace {
-
-template <typename... Values>
-std::string format(const char* pattern, Values... values) {
-  char line[256];
-  std::snprintf(line, sizeof line, pattern, values...);
-  return line;
-}
 
 std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");

@@ -37,10 +37,9 @@ struct Costs {
 };
 
 // Each window is a sequence of its own; every token of it but the first is predicted.
-Costs score_windows(Engine& engine, std::span<const Token> tokens, std::size_t window_tokens,
-                    bool quiet) {
+Costs score_windows(Engine& engine, std::span<const Token> tokens, std::size_t window_tokens) {
   Costs costs;
-  ProgressBar bar("scoring", false, quiet);
+  ProgressBar bar("scoring", false, false);
   for (std::size_t begin = 0; begin + 1 < tokens.size(); begin += window_tokens) {
     const auto window = tokens.subspan(begin, std::min(window_tokens, tokens.size() - begin));
     engine.truncate(0, 0);
@@ -77,7 +76,7 @@ int perplexity_command(const PerplexityOptions& options) {
   LoadedModel loaded(model, plan, target, {});
 
   const double begin_seconds = now_seconds();
-  const Costs costs = score_windows(loaded.engine, tokens, window, false);
+  const Costs costs = score_windows(loaded.engine, tokens, window);
   const double seconds = now_seconds() - begin_seconds;
   const double perplexity = std::exp(costs.mean());
   std::printf("%.4f +- %.4f  perplexity\n", perplexity, perplexity * costs.standard_error());

@@ -72,10 +72,6 @@ void add_tokenizer(GgufHeaderWriter& header, std::size_t vocab) {
 
 }  // namespace
 
-std::span<const ModelShape> model_shapes() {
-  return kShapes;
-}
-
 const ModelShape* find_shape(std::string_view name) {
   const auto* found = std::ranges::find(kShapes, name, &ModelShape::name);
   return found == kShapes.end() ? nullptr : found;

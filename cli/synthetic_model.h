@@ -28,7 +28,6 @@ struct ModelShape {
   bool tied;  // the head is the embedding
 };
 
-std::span<const ModelShape> model_shapes();
 const ModelShape* find_shape(std::string_view name);  // nullptr if unknown
 std::string shape_names();                            // "a, b, c"
 // "q4_0", "Q4_K". Throws Error{kUsage}.

@@ -19,17 +19,6 @@ constexpr std::size_t kPeakRepeats = 20000;
 constexpr std::size_t kPeakPieces = 64;
 constexpr int kRuns = 5;
 
-template <typename Work>
-double best_seconds(const Work& work) {
-  double best = 1e30;
-  for (int run = 0; run < kRuns; ++run) {
-    const double begin = now_seconds();
-    work();
-    best = std::min(best, now_seconds() - begin);
-  }
-  return best;
-}
-
 void measure_memory(MachineRates& rates) {
   HostStore memory(kReadBytes, false);
   std::byte* begin = memory.data();
@@ -42,9 +31,10 @@ void measure_memory(MachineRates& rates) {
   over_pieces(kPieces, [&](std::size_t at) { std::memset(begin + at, 1, kPieceBytes); });
   std::atomic<float> sink{0.0f};
   const auto read = product_peaks().read;
-  const double reading = best_seconds(
-      [&] { over_pieces(kPieces, [&](std::size_t at) { sink = read(begin + at, kPieceBytes); }); });
-  const double copying = best_seconds([&] {
+  const double reading = best_seconds(kRuns, [&] {
+    over_pieces(kPieces, [&](std::size_t at) { sink = read(begin + at, kPieceBytes); });
+  });
+  const double copying = best_seconds(kRuns, [&] {
     over_pieces(kPieces / 2, [&](std::size_t at) {
       std::memcpy(begin + kReadBytes / 2 + at, begin + at, kPieceBytes);
     });
@@ -56,7 +46,7 @@ void measure_memory(MachineRates& rates) {
 double measure_peak(const ArithmeticPeak& peak) {
   if (peak.run == nullptr) return 0.0;
   std::atomic<float> sink{0.0f};
-  const double seconds = best_seconds([&] {
+  const double seconds = best_seconds(kRuns, [&] {
     parallel_for(kPeakPieces, 1, [&](std::size_t first, std::size_t last) {
       for (std::size_t piece = first; piece < last; ++piece) sink = peak.run(kPeakRepeats);
     });

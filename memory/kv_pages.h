@@ -49,7 +49,6 @@ class PagePool {
   explicit PagePool(std::size_t pages);
   std::optional<std::int32_t> try_lend();
   void give_back(std::int32_t page) { free_.push_back(page); }
-  std::size_t free_pages() const { return free_.size(); }
 
  private:
   std::vector<std::int32_t> free_;

@@ -23,8 +23,6 @@ class Link {
   // it could have begun: a thread that woke late doesn't hold up the link. Any thread.
   Span copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds);
 
-  const LinkSpeed& speed() const { return speed_; }
-
  private:
   LinkSpeed speed_;
   std::atomic<double> free_seconds_{0.0};  // when the copies so far are through

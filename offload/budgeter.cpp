@@ -16,8 +16,7 @@ constexpr std::size_t kDefaultSlots = 2;
 constexpr std::size_t kMaxSlots = 4;
 // Pieces smaller than this cost more in steps than they save in memory.
 constexpr std::size_t kSmallSlotBytes = 64_KiB;
-constexpr std::size_t kSlotSizes =
-    5;  // the largest unit, its half, ... before the smallest is tried
+constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
 
 KvType default_kv_type(const ModelLayout& model) {
   for (const UnitInfo& unit : model.units) {
@@ -57,10 +56,10 @@ std::vector<std::size_t> spread_order(std::size_t count) {
 class Search {
  public:
   Search(const ModelLayout& model, const Workload& workload, const PlanLimits& limits)
-      : model_(model), workload_(workload), limits_(limits) {
-    total_tokens_ = std::max<std::size_t>(workload.prompt_tokens * workload.sequences, 1);
-    total_tokens_ = std::max(total_tokens_, workload.sequences);
-  }
+      : model_(model),
+        workload_(workload),
+        limits_(limits),
+        total_tokens_(std::max<std::size_t>(workload.prompt_tokens, 1) * workload.sequences) {}
 
   Plan smallest() const {
     if (limits_.in_place) return everything_resident(segments().back());
@@ -131,8 +130,7 @@ class Search {
     std::vector<std::size_t> sizes;
     const std::size_t smallest = smallest_slot_bytes(model_);
     std::size_t bytes = align_up(largest_unit_bytes(model_));
-    for (std::size_t i = 0; i < 2 * kSlotSizes && bytes > smallest;
-         ++i, bytes = align_up(bytes / 2)) {
+    for (std::size_t i = 0; i < kSlotSizes && bytes > smallest; ++i, bytes = align_up(bytes / 2)) {
       sizes.push_back(bytes);
     }
     sizes.push_back(smallest);
@@ -206,7 +204,7 @@ class Search {
   const ModelLayout& model_;
   const Workload& workload_;
   const PlanLimits& limits_;
-  std::size_t total_tokens_ = 1;
+  const std::size_t total_tokens_;  // of all prompts; a pass should hold a token of each at least
 };
 
 }  // namespace

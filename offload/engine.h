@@ -62,7 +62,7 @@ class Engine {
   void truncate(std::size_t sequence, std::size_t length);
   std::size_t length(std::size_t sequence) const { return sequences_[sequence].length; }
 
-  // Waits for everything under way and adds it up.
+  // Of the feeds that are through.
   EngineCounters counters() const;
   const Arena& arena() const { return arena_; }
   // Over the link since loading, both ways.

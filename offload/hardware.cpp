@@ -18,18 +18,6 @@ namespace {
 constexpr std::size_t kReadBytes = 80_MiB;  // weights read once: more than caches hold
 constexpr std::size_t kManyTokens = 64;
 
-// The best of a few runs: a probe wants the machine's rate, not its other work.
-template <typename Work>
-double seconds_of(int runs, const Work& work) {
-  double best = 1e30;
-  for (int run = 0; run < runs; ++run) {
-    const double begin = now_seconds();
-    work();
-    best = std::min(best, now_seconds() - begin);
-  }
-  return std::max(best, 1e-9);
-}
-
 class Probe {
  public:
   explicit Probe(std::size_t columns) : columns_(columns), weights_(kReadBytes, false) {
@@ -43,20 +31,20 @@ class Probe {
     const std::size_t panel = panel_bytes(type, columns_);
     const std::size_t panels = std::max<std::size_t>(kReadBytes / panel, 1);
     ProductRate rate;
-    const double one = seconds_of(1, [&] { run(type, panels, 1); });
+    const double one = best_seconds(1, [&] { run(type, panels, 1); });
     rate.bytes_per_second = static_cast<double>(panels * panel) / one;
     const std::size_t few = std::min<std::size_t>(panels, 32);
-    const double many = seconds_of(3, [&] { run(type, few, kManyTokens); });
+    const double many = best_seconds(3, [&] { run(type, few, kManyTokens); });
     rate.operations_per_second =
         2.0 * static_cast<double>(few * kPanelRows * columns_ * kManyTokens) / many;
     return rate;
   }
 
   double step_seconds(DType type) {
-    return seconds_of(3,
-                      [&] {
-                        for (int i = 0; i < 8; ++i) run(type, 4, 1);
-                      }) /
+    return best_seconds(3,
+                        [&] {
+                          for (int i = 0; i < 8; ++i) run(type, 4, 1);
+                        }) /
            8;
   }
 
@@ -64,7 +52,7 @@ class Probe {
     std::vector<std::byte> to(4_MiB);
     std::memset(to.data(), 1, to.size());
     std::size_t at = 0;
-    const double seconds = seconds_of(4, [&] {
+    const double seconds = best_seconds(4, [&] {
       std::memcpy(to.data(), weights_.data() + at, to.size());
       at += to.size();
     });
@@ -113,7 +101,7 @@ double attention_rate(const ModelConfig& config) {
     b.out.resize(queries.size());
     b.scratch.resize(attend_scratch_floats(layout, tokens * group));
   }
-  const double seconds = seconds_of(3, [&] {
+  const double seconds = best_seconds(3, [&] {
     parallel_for(kTasks, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) {
         row_kernels().attend({.queries = queries.data(),
@@ -138,7 +126,7 @@ double element_seconds(const ModelConfig& config) {
   const std::vector<float> weight(columns, 1.0f);
   std::vector<float> row(columns, 0.5f);
   std::vector<ActivationGroup> groups(ceil_div(columns, kActivationGroup));
-  const double seconds = seconds_of(4, [&] {
+  const double seconds = best_seconds(4, [&] {
     for (int i = 0; i < 8; ++i) {
       row_kernels().norm(row.data(), weight.data(), 1e-5f, columns, row.data());
       if (columns % kActivationGroup == 0) {

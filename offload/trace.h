@@ -37,8 +37,6 @@ class Trace {
   Mark mark() const { return {taken_, computes_.opened}; }
   // Everything before the mark is complete.
   void settle(const Mark& mark);
-  // Everything is.
-  void settle_all() { settle({copies_.opened, computes_.opened}); }
 
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
