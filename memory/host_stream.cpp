@@ -15,6 +15,14 @@ void pause_briefly() {
 #endif
 }
 
+// Tells who waits of a new count. The store must be sequentially consistent: notifying looks for
+// sleepers first, and a weaker store may still sit in this core's buffer while it looks. One that
+// goes to sleep just then would have seen the old count, and nobody would wake it.
+void tell(std::atomic<std::uint32_t>& value, std::uint32_t count) {
+  value.store(count, std::memory_order_seq_cst);
+  value.notify_all();
+}
+
 // Blocks until `value` has come to `target` or gone past it (counts wrap).
 void wait_until_at_least(const std::atomic<std::uint32_t>& value, std::uint32_t target) {
   const auto reached = [target](std::uint32_t seen) {
@@ -35,8 +43,7 @@ void wait_until_at_least(const std::atomic<std::uint32_t>& value, std::uint32_t 
 
 void HostEvent::reach(std::uint32_t recording) {
   reached_seconds_.store(now_seconds(), std::memory_order_relaxed);
-  reached_.store(recording, std::memory_order_release);
-  reached_.notify_all();
+  tell(reached_, recording);
 }
 
 void HostEvent::wait_for(std::uint32_t recording) const {
@@ -67,9 +74,7 @@ HostStream::Closure& HostStream::claim() {
 }
 
 void HostStream::publish() {
-  ++given_;
-  published_.store(given_, std::memory_order_release);
-  published_.notify_one();
+  tell(published_, ++given_);
 }
 
 void HostStream::work() {
@@ -78,8 +83,7 @@ void HostStream::work() {
     const Closure& closure = ring_[next % kRingSize];
     ready_seconds_ = std::max(ready_seconds_, closure.given_seconds);
     closure.run(closure.storage);
-    done_.store(next + 1, std::memory_order_release);
-    done_.notify_one();
+    tell(done_, next + 1);
   }
 }
 

@@ -61,6 +61,27 @@ TEST_CASE("arena: lends up to its limit in aligned parts, and not a byte more") 
   CHECK(arena.lent_bytes() == arena.limit_bytes());
 }
 
+TEST_CASE("stream: nobody is left asleep, whenever the other side speaks" *
+          doctest::test_suite("slow")) {
+  // Each side works for a random moment, about as long as the other spins before it sleeps, so that
+  // falling asleep and being woken meet often. A lost wake-up hangs here: once in a million rounds
+  // where the count is stored with release order only.
+  HostStream stream(HostStream::Mode::kThread);
+  HostEvent event;
+  std::minstd_rand random(20261121);
+  const auto work = [](std::uint32_t steps) {
+    for (std::uint32_t i = 0; i < steps; ++i) asm volatile("");
+  };
+  int rounds = 0;
+  for (const double begin_seconds = now_seconds(); now_seconds() - begin_seconds < 8.0; ++rounds) {
+    stream.enqueue([work, steps = random() % 9000] { work(static_cast<std::uint32_t>(steps)); });
+    stream.record(event);
+    work(static_cast<std::uint32_t>(random() % 9000));
+    event.synchronize();
+  }
+  CHECK(rounds > 1000);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_CASE("device: a write behind the last byte is a fault") {
   const pid_t child = fork();
