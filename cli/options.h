@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/activations.h"
 #include "layers/sampler.h"
 #include "memory/kv_pages.h"
 #include "memory/link.h"
@@ -25,6 +26,7 @@ struct PlacementOptions {
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;
   std::optional<KvType> kv_type;
+  std::optional<Precision> precision;
   std::size_t threads = 0;  // 0: all cores
 };
 

@@ -35,7 +35,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
                    .device_bytes = parse_vram(options.vram, layout),
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
-                   .kv_type = options.kv_type};
+                   .kv_type = options.kv_type,
+                   .precision = options.precision};
   if (options.link) target.link = *options.link;
   if (!target.in_place) return target;
   // The cpu device copies nothing: what only makes sense for copies would be ignored in silence.
@@ -52,7 +53,9 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
 
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
   require_limit(layout, workload, target.limits);
-  return make_plan(layout, workload, target.limits, probe_host(layout, target.link));
+  const Precision precision = target.limits.precision.value_or(default_precision(layout));
+  const Hardware hardware = probe_host(layout, precision, target.link);
+  return make_plan(layout, workload, target.limits, hardware);
 }
 
 LoadedModel::LoadedModel(const OpenModel& model, const Plan& plan, const Target& target,

@@ -49,14 +49,20 @@ std::size_t PassShape::input_bytes(const ModelConfig& config) const {
   return PassInput(config, *this, nullptr).size_bytes;
 }
 
-WorkspaceSizes workspace_sizes(const ModelLayout& model, const PassShape& largest) {
+WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
+                               const PassShape& largest) {
   const ModelConfig& c = model.config;
   const std::size_t rows = std::max(largest.tokens, largest.logit_rows);
   const std::size_t widest = std::max({c.width, c.query_width(), c.feed_forward});
   const std::size_t attention_floats = 2 * (c.query_width() + c.kv_width());
+  std::array<std::size_t, kActivationForms> bytes{};
+  for (std::size_t i = 0; i < kActivationForms; ++i) {
+    const auto form = static_cast<ActivationForm>(i);
+    if (!model.takes(form, precision)) continue;
+    bytes[i] = rows * activation_bytes(form, align_up(widest, kActivationGroup));
+  }
   return {.input_bytes = largest.input_bytes(c),
-          .activation_f32_floats = model.takes_f32 ? rows * widest : 0,
-          .activation_groups = model.takes_groups ? rows * ceil_div(widest, kActivationGroup) : 0,
+          .activation_bytes = bytes,
           .mixing_floats = largest.tokens * std::max(attention_floats, 2 * c.feed_forward),
           .logits_floats = largest.logit_rows * c.vocab};
 }
@@ -171,12 +177,15 @@ ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
   }
   const std::size_t first_row = range.first_panel * kPanelRows;
   const bool from_attention = matrix.role == MatrixRole::kOutput;
+  const ActivationForm form = activation_form(matrix.type(), workspace_.precision);
   return {.type = matrix.type(),
           .panels = panels,
           .rows = std::min(range.panels * kPanelRows, matrix.rows() - first_row),
           .columns = matrix.columns(),
-          .in = workspace_.activations.groups,
-          .in_f32 = from_attention ? attention_out() : workspace_.activations.f32,
+          .form = form,
+          .in = from_attention && form == ActivationForm::kF32
+                    ? reinterpret_cast<const std::byte*>(attention_out())
+                    : workspace_.activations[form],
           .tokens = unit.kind == UnitKind::kHead ? shape_.logit_rows : shape_.tokens,
           .out = to.begin + first_row,
           .out_stride = to.stride,
@@ -199,6 +208,8 @@ void Model::attend(Stream& stream, const UnitInfo& unit) {
                                   .pages = input_.pages,
                                   .rotations = input_.rotations},
                        .kv = kv});
+  Activations out = inputs_of(unit, {MatrixRole::kOutput});
+  out[ActivationForm::kF32] = reinterpret_cast<std::byte*>(attention_out());
   ops_.attend(stream, {.qkv = workspace_.mixing,
                        .heads = c.heads,
                        .blocks = input_.blocks,
@@ -206,19 +217,15 @@ void Model::attend(Stream& stream, const UnitInfo& unit) {
                        .tokens = shape_.tokens,
                        .page_table = input_.page_table,
                        .kv = kv,
-                       .out = attention_out(),
-                       .out_groups = inputs_of(unit, {MatrixRole::kOutput}).groups});
+                       .out = out});
 }
 
 Activations Model::inputs_of(const UnitInfo& unit, std::initializer_list<MatrixRole> roles) const {
-  Activations wanted{nullptr, nullptr};
+  Activations wanted;
   for (const MatrixInfo& matrix : unit.matrices) {
     if (std::find(roles.begin(), roles.end(), matrix.role) == roles.end()) continue;
-    if (is_quantised(matrix.type())) {
-      wanted.groups = workspace_.activations.groups;
-    } else {
-      wanted.f32 = workspace_.activations.f32;
-    }
+    const ActivationForm form = activation_form(matrix.type(), workspace_.precision);
+    wanted[form] = workspace_.activations[form];
   }
   return wanted;
 }

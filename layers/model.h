@@ -2,6 +2,7 @@
 // the stream gets there, and never asks where they came from.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -40,14 +41,15 @@ struct PassInput {
 // rows of logits at most.
 struct WorkspaceSizes {
   std::size_t input_bytes;
-  std::size_t activation_f32_floats;
-  std::size_t activation_groups;
+  std::array<std::size_t, kActivationForms> activation_bytes;  // in each form that is taken
   std::size_t mixing_floats;  // [tokens, 2 feed_forward], or query, key, value and attention's out
   std::size_t logits_floats;
 };
-WorkspaceSizes workspace_sizes(const ModelLayout& model, const PassShape& largest);
+WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
+                               const PassShape& largest);
 
 struct Workspace {
+  Precision precision = Precision::kNormal;
   std::byte* input;  // as the largest PassInput
   Activations activations;
   float* mixing;

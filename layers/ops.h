@@ -14,12 +14,6 @@
 
 namespace sluice {
 
-// What products take, in the forms that a model's matrices ask for; the others are null.
-struct Activations {
-  float* f32;               // [tokens, columns]
-  ActivationGroup* groups;  // [tokens, columns / 32]
-};
-
 // RMSNorm (Zhang and Sennrich 2019): out = in * weight / sqrt(mean(in^2) + epsilon).
 struct NormArgs {
   const float* in;           // [.., columns]
@@ -80,8 +74,7 @@ struct AttentionArgs {
   std::size_t tokens;
   const std::int32_t* page_table;
   KvView kv;
-  float* out;                   // [tokens, heads * head_dim]
-  ActivationGroup* out_groups;  // the same for a product that takes groups, or null
+  Activations out;  // [tokens, heads * head_dim]; f32 always
 };
 
 // out = silu(gate + gate_bias) * (up + up_bias), silu(x) = x / (1 + e^-x).

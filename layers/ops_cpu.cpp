@@ -24,15 +24,24 @@ float* thread_scratch(std::size_t floats) {
   return scratch.data();
 }
 
-// Where a row is computed: in place where f32 is asked for, else in scratch on its way to groups.
+// Puts rows of f32 into every other form that is asked for.
+void convert_rows(const Activations& out, const float* rows, std::size_t first, std::size_t count,
+                  std::size_t columns) {
+  for (std::size_t i = 0; i < kActivationForms; ++i) {
+    const auto form = static_cast<ActivationForm>(i);
+    if (form == ActivationForm::kF32 || out[form] == nullptr) continue;
+    convert_activations(form, rows, count, columns,
+                        out[form] + first * activation_bytes(form, columns));
+  }
+}
+
+// Where a row is computed: in place where f32 is asked for, else in scratch on its way to others.
 template <typename Compute>
 void emit_row(const Activations& out, std::size_t token, std::size_t columns,
               const Compute& compute) {
-  float* row = out.f32 != nullptr ? out.f32 + token * columns : thread_scratch(columns);
+  float* row = out.f32() != nullptr ? out.f32() + token * columns : thread_scratch(columns);
   compute(row);
-  if (out.groups == nullptr) return;
-  const std::size_t groups = columns / kActivationGroup;
-  quantise_activations(row, 1, columns, out.groups + token * groups);
+  convert_rows(out, row, token, 1, columns);
 }
 
 void run_norm(const NormArgs& a) {
@@ -97,7 +106,7 @@ void attend_block(const AttentionArgs& a, const QueryBlock& block, std::size_t k
        .pages = a.page_table + block.first_page,
        .head = a.kv.layer + kv_head * (layout.keys_bytes() + layout.values_bytes()),
        .layout = layout,
-       .out = a.out + first * a.heads * dim + kv_head * group * dim,
+       .out = a.out.f32() + first * a.heads * dim + kv_head * group * dim,
        .out_stride = a.heads * dim,
        .scratch = thread_scratch(attend_scratch_floats(layout, tokens * group))});
 }
@@ -117,11 +126,9 @@ void run_attend(const AttentionArgs& a) {
       attend_block(a, a.blocks[i / kv_heads], i % kv_heads);
     }
   });
-  if (a.out_groups == nullptr) return;
   const std::size_t columns = a.heads * a.kv.layout.head_dim;
   parallel_for(a.tokens, kTokenGrain, [&](std::size_t begin, std::size_t end) {
-    quantise_activations(a.out + begin * columns, end - begin, columns,
-                         a.out_groups + begin * (columns / kActivationGroup));
+    convert_rows(a.out, a.out.f32() + begin * columns, begin, end - begin, columns);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "layers/products.h"
 
+#include <cpuid.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -13,9 +15,15 @@ namespace sluice {
 
 namespace {
 
+// GCC 12 can't be asked for it by name. To be looked for where there is AVX2.
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
 struct IsaTable {
-  std::array<const ProductKernels*, 3> kernels{};
-  std::array<std::string_view, 3> names{};
+  std::array<const ProductKernels*, 5> kernels{};
+  std::array<std::string_view, 5> names{};
   std::size_t count = 0;
   const ProductKernels* used = nullptr;
 
@@ -24,10 +32,14 @@ struct IsaTable {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vnni")) {
+      if (__builtin_cpu_supports("avx512bf16")) add(kProductsAvx512Bf16);
       add(kProductsAvx512);
     }
     // Every processor with AVX2 has F16C, which clang 14 can't ask for.
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(kProductsAvx2);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+      if (has_avx_vnni()) add(kProductsAvxVnni);
+      add(kProductsAvx2);
+    }
     add(kProductsBaseline);
     used = kernels[0];
   }
@@ -68,8 +80,7 @@ ProductArgs some_tokens(const ProductArgs& args, std::size_t first, std::size_t 
   ProductArgs some = args;
   some.tokens = last - first;
   some.out += first * args.out_stride;
-  if (args.in != nullptr) some.in += first * (args.columns / kActivationGroup);
-  if (args.in_f32 != nullptr) some.in_f32 += first * args.columns;
+  some.in += first * activation_bytes(args.form, args.columns);
   return some;
 }
 
@@ -102,10 +113,16 @@ struct Work {
 
 }  // namespace
 
-void quantise_activations(const float* in, std::size_t tokens, std::size_t columns,
-                          ActivationGroup* out) {
-  assert(columns % kActivationGroup == 0);
-  isa_table().used->quantise(in, tokens, columns, out);
+ActivationForm activation_form(DType weights, Precision precision) {
+  const bool high = precision == Precision::kHigh;
+  if (is_quantised(weights)) return high ? ActivationForm::kInt16 : ActivationForm::kInt8;
+  return weights == DType::kBF16 && !high ? ActivationForm::kBf16 : ActivationForm::kF32;
+}
+
+void convert_activations(ActivationForm form, const float* in, std::size_t tokens,
+                         std::size_t columns, std::byte* out) {
+  assert(form == ActivationForm::kBf16 || columns % kActivationGroup == 0);
+  isa_table().used->convert(form, in, tokens * columns, out);
 }
 
 void product(const ProductArgs& args) {
@@ -117,7 +134,7 @@ void products(std::span<const ProductArgs> all) {
   std::size_t count = 0;
   double seconds = 0.0;
   for (const ProductArgs& args : all) {
-    assert(is_quantised(args.type) ? args.in != nullptr : args.in_f32 != nullptr);
+    assert(args.in != nullptr);
     const Work work(args);
     count += work.count();
     seconds += static_cast<double>(work.count()) * pair_seconds(args, work.block_tokens);

@@ -4,12 +4,11 @@
 //
 // Bound by: host memory bandwidth for few tokens, the arithmetic units for many.
 //
-// Quantised weights are multiplied in integers. Activations are cut into groups of 32; a group is
-// scale * q with q a 15-bit integer held as two signed bytes, q = 128 * high + low, so that a group
-// of weights meets them in two exact 8-bit dot products. Each output element is one f32 sum over
-// the groups in the order of the columns, whatever the number of tokens, threads or panels in a
-// call: results are identical to the bit. Float weights are multiplied in f32, one fused
-// multiply-add a column, in the order of the columns.
+// Quantised weights are multiplied in integers, with activations in groups of 32 that are integers
+// of one scale. Each output element is one f32 sum over the groups in the order of the columns,
+// whatever the number of tokens, threads or panels in a call: results are identical to the bit.
+// Float weights are multiplied in f32, one fused multiply-add a column, in the order of the
+// columns; BF16 weights meet BF16 activations two columns at a time, in that order.
 #pragma once
 
 #include <cstddef>
@@ -17,27 +16,11 @@
 #include <span>
 #include <string_view>
 
+#include "layers/activations.h"
 #include "memory/dtype.h"
 #include "memory/packed.h"
 
 namespace sluice {
-
-inline constexpr std::size_t kActivationGroup = 32;
-
-// 32 consecutive activations of one token.
-struct alignas(16) ActivationGroup {
-  std::int8_t high[kActivationGroup];
-  std::int8_t low[kActivationGroup];  // -64..63
-  float scale;                        // value = scale * (128 * high + low)
-  std::int32_t half_sums[2];          // of (128 * high + low) over columns 0..15 and 16..31
-  std::int32_t sum;                   // and over all
-};
-static_assert(sizeof(ActivationGroup) == 80);
-
-// Quantises in [tokens, columns] f32 to out [tokens, columns / 32]; columns % 32 == 0. Serial.
-// Non-finite values make every output of their token NaN rather than anything plausible.
-void quantise_activations(const float* in, std::size_t tokens, std::size_t columns,
-                          ActivationGroup* out);
 
 // Some panels of one matrix and the activations they meet. Borrows everything.
 struct ProductArgs {
@@ -45,8 +28,8 @@ struct ProductArgs {
   const std::byte* panels;  // the first panel of this call
   std::size_t rows;         // output rows of this call; the last panel may be partly used
   std::size_t columns;
-  const ActivationGroup* in;  // [tokens, columns / 32], for quantised types
-  const float* in_f32;        // [tokens, columns], for float types
+  ActivationForm form;  // one that activation_form gives for the type
+  const std::byte* in;  // [tokens, columns] in that form
   std::size_t tokens;
   float* out;  // [tokens, out_stride], written at columns [0, rows)
   std::size_t out_stride;

@@ -13,6 +13,7 @@ namespace {
 struct Baseline {
   static constexpr int kLanes = 4;
   static constexpr bool kByteDot = false;
+  static constexpr bool kPairDot = false;
   static constexpr int kPanels = 1;
   static constexpr int kTokens = 1;
   static constexpr int kFloatPanels = 1;
@@ -70,7 +71,7 @@ struct Baseline {
 
 }  // namespace
 
-const ProductKernels kProductsBaseline = {"baseline", Quantiser<Baseline>::run,
+const ProductKernels kProductsBaseline = {"baseline", Converter<Baseline>::run,
                                           Kernels<Baseline>::panels, Peaks<Baseline>::all};
 
 }  // namespace sluice

@@ -22,7 +22,7 @@ struct ProductPeaks {
 // Compiled from one source, layers/products_kernels.h, once for each instruction set.
 struct ProductKernels {
   std::string_view name;
-  void (*quantise)(const float* in, std::size_t tokens, std::size_t columns, ActivationGroup* out);
+  void (*convert)(ActivationForm form, const float* in, std::size_t count, std::byte* out);
   // Panels [first, last) of `args` with all its tokens, on this thread.
   void (*panels)(const ProductArgs& args, std::size_t first, std::size_t last);
   ProductPeaks (*peaks)();
@@ -33,6 +33,8 @@ ProductPeaks product_peaks();
 
 extern const ProductKernels kProductsBaseline;
 extern const ProductKernels kProductsAvx2;
+extern const ProductKernels kProductsAvxVnni;
 extern const ProductKernels kProductsAvx512;
+extern const ProductKernels kProductsAvx512Bf16;
 
 }  // namespace sluice

@@ -7,10 +7,10 @@
 
 #include <cstring>
 
+#include "layers/products_convert.h"
 #include "layers/products_dot.h"
 #include "layers/products_isa.h"
 #include "layers/products_lanes.h"
-#include "layers/products_quantise.h"
 #include "layers/products_weights.h"
 
 namespace sluice {
@@ -36,18 +36,18 @@ struct Kernels {
   }
 
   // One token and one panel: the sums stay in registers.
-  template <DType kType>
+  template <DType kType, typename Group>
   static void vector_panel(const ProductArgs& args, std::size_t panel) {
     constexpr BlockLayout kLayout = block_layout(kType);
     const std::size_t blocks = args.columns / kLayout.columns();
     const std::byte* block = args.panels + panel * blocks * kLayout.block_bytes();
-    const ActivationGroup* in = args.in;
+    const auto* in = reinterpret_cast<const Group*>(args.in);
     Floats<Isa> sums[1][1] = {{broadcast<Isa>(0.0f)}};
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
       for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, ++in) {
         Weights<Isa> weights[1];
         unpack<kType>(block, g, weights[0]);
-        const ActivationGroup* const here[1] = {in};
+        const Group* const here[1] = {in};
         add_group<kLayout>(weights, here, sums);
       }
     }
@@ -55,10 +55,10 @@ struct Kernels {
   }
 
   // add_group with sums kept in memory.
-  template <BlockLayout kLayout, int kPanels, int kTokens>
-  SLUICE_INLINE void add_to(const Weights<Isa> (&weights)[kPanels], const ActivationGroup* in,
+  template <BlockLayout kLayout, int kTokens, typename Group, int kPanels>
+  SLUICE_INLINE void add_to(const Weights<Isa> (&weights)[kPanels], const Group* in,
                             std::size_t in_stride, float (*sums)[kPanels][16]) {
-    const ActivationGroup* here[kTokens];
+    const Group* here[kTokens];
     Floats<Isa> now[kTokens][kPanels];
     for (int t = 0; t < kTokens; ++t) {
       here[t] = in + t * in_stride;
@@ -71,7 +71,7 @@ struct Kernels {
   }
 
   // A block of tokens and kPanels panels: unpacked weights stay in registers, the sums in L1.
-  template <DType kType, int kPanels>
+  template <DType kType, typename Group, int kPanels>
   static void matrix_panels(const ProductArgs& args, std::size_t panel, std::size_t first_token,
                             std::size_t tokens) {
     constexpr BlockLayout kLayout = block_layout(kType);
@@ -79,7 +79,7 @@ struct Kernels {
     const std::size_t blocks = args.columns / kLayout.columns();
     const std::size_t panel_bytes = blocks * kLayout.block_bytes();
     const std::byte* block = args.panels + panel * panel_bytes;
-    const ActivationGroup* in = args.in + first_token * column_groups;
+    const auto* in = reinterpret_cast<const Group*>(args.in) + first_token * column_groups;
     alignas(64) float sums[kTokenBlock][kPanels][16];
     std::memset(sums, 0, tokens * sizeof(sums[0]));
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
@@ -88,11 +88,10 @@ struct Kernels {
         for (int p = 0; p < kPanels; ++p) unpack<kType>(block + p * panel_bytes, g, weights[p]);
         std::size_t t = 0;
         for (; t + Isa::kTokens <= tokens; t += Isa::kTokens) {
-          add_to<kLayout, kPanels, Isa::kTokens>(weights, in + t * column_groups, column_groups,
-                                                 sums + t);
+          add_to<kLayout, Isa::kTokens>(weights, in + t * column_groups, column_groups, sums + t);
         }
         for (; t < tokens; ++t) {
-          add_to<kLayout, kPanels, 1>(weights, in + t * column_groups, column_groups, sums + t);
+          add_to<kLayout, 1>(weights, in + t * column_groups, column_groups, sums + t);
         }
       }
     }
@@ -103,10 +102,12 @@ struct Kernels {
     }
   }
 
-  template <DType kType>
-  static void quantised_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
+  template <DType kType, typename Group>
+  static void group_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
     if (args.tokens == 1) {
-      for (std::size_t panel = first; panel < last; ++panel) vector_panel<kType>(args, panel);
+      for (std::size_t panel = first; panel < last; ++panel) {
+        vector_panel<kType, Group>(args, panel);
+      }
       return;
     }
     for (std::size_t token = 0; token < args.tokens; token += kTokenBlock) {
@@ -114,10 +115,17 @@ struct Kernels {
       const std::size_t tokens = left < kTokenBlock ? left : kTokenBlock;
       std::size_t panel = first;
       for (; panel + Isa::kPanels <= last; panel += Isa::kPanels) {
-        matrix_panels<kType, Isa::kPanels>(args, panel, token, tokens);
+        matrix_panels<kType, Group, Isa::kPanels>(args, panel, token, tokens);
       }
-      for (; panel < last; ++panel) matrix_panels<kType, 1>(args, panel, token, tokens);
+      for (; panel < last; ++panel) matrix_panels<kType, Group, 1>(args, panel, token, tokens);
     }
+  }
+
+  template <DType kType>
+  static void quantised_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
+    if (args.form == ActivationForm::kInt8)
+      return group_panels<kType, Int8Group>(args, first, last);
+    group_panels<kType, Int16Group>(args, first, last);
   }
 
   // One column of a float panel, and the next too.
@@ -137,14 +145,42 @@ struct Kernels {
     }
   }
 
-  // kPanels panels and kTokens tokens: the sums stay in registers.
+  // BF16 weights and activations. kPanels panels and kTokens tokens: the sums stay in registers.
+  template <int kPanels, int kTokens>
+  static void pair_tile(const ProductArgs& args, std::size_t panel, std::size_t token) {
+    const std::size_t pairs = args.columns / 2;
+    const std::byte* panels = args.panels + panel * pairs * 64;
+    const std::byte* in = args.in + token * pairs * 4;
+    Floats<Isa> sums[kTokens][kPanels];
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) sums[t][p] = broadcast<Isa>(0.0f);
+    }
+    for (std::size_t c = 0; c < pairs; ++c) {
+      Integers<Isa> weights[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        const std::byte* from = panels + (p * pairs + c) * 64;
+        __builtin_prefetch(from + kPrefetchBytes);
+        weights[p] = load<Isa>(from);
+      }
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        const auto activations = Isa::broadcast(word(in + t * pairs * 4, static_cast<int>(c)));
+        for (int p = 0; p < kPanels; ++p) add_pair_dot(weights[p], activations, sums[t][p]);
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) write(args, panel + p, token + t, sums[t][p]);
+    }
+  }
+
+  // The same with f32 activations.
   template <DType kType, int kPanels, int kTokens>
   static void float_tile(const ProductArgs& args, std::size_t panel, std::size_t token) {
     constexpr std::size_t kColumnBytes = kType == DType::kF32 ? 64 : 32;
     const std::size_t columns = args.columns;
     const std::size_t panel_bytes = columns * kColumnBytes;
     const std::byte* panels = args.panels + panel * panel_bytes;
-    const float* in = args.in_f32 + token * columns;
+    const float* in = reinterpret_cast<const float*>(args.in) + token * columns;
     Floats<Isa> sums[kTokens][kPanels];
     for (int t = 0; t < kTokens; ++t) {
       for (int p = 0; p < kPanels; ++p) sums[t][p] = broadcast<Isa>(0.0f);
@@ -184,19 +220,26 @@ struct Kernels {
     }
   }
 
+  template <DType kType, int kPanels, int kTokens>
+  static void tile(const ProductArgs& args, std::size_t panel, std::size_t token) {
+    if constexpr (kType == DType::kBF16) {
+      if (args.form == ActivationForm::kBf16)
+        return pair_tile<kPanels, kTokens>(args, panel, token);
+    }
+    float_tile<kType, kPanels, kTokens>(args, panel, token);
+  }
+
   template <DType kType, int kPanels>
   static void float_tiles(const ProductArgs& args, std::size_t panel) {
     constexpr std::size_t kMost = Isa::kFloatTokens;
     std::size_t token = 0;
     for (; token + kMost <= args.tokens; token += kMost) {
-      float_tile<kType, kPanels, kMost>(args, panel, token);
+      tile<kType, kPanels, kMost>(args, panel, token);
     }
     if constexpr (kMost > 4) {
-      for (; token + 4 <= args.tokens; token += 4) {
-        float_tile<kType, kPanels, 4>(args, panel, token);
-      }
+      for (; token + 4 <= args.tokens; token += 4) tile<kType, kPanels, 4>(args, panel, token);
     }
-    for (; token < args.tokens; ++token) float_tile<kType, kPanels, 1>(args, panel, token);
+    for (; token < args.tokens; ++token) tile<kType, kPanels, 1>(args, panel, token);
   }
 
   template <DType kType>

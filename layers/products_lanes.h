@@ -149,4 +149,21 @@ SLUICE_INLINE void add_dot(const Integers<Isa>& weights, typename Isa::I activat
   }
 }
 
+// Adds a dot product of two BF16 numbers in each lane, the first of a pair in its low half.
+template <typename Isa>
+SLUICE_INLINE void add_pair_dot(const Integers<Isa>& weights, typename Isa::I activations,
+                                Floats<Isa>& sum) {
+  for (int i = 0; i < kRegisters<Isa>; ++i) {
+    if constexpr (Isa::kPairDot) {
+      sum.v[i] = Isa::pair_dot(sum.v[i], weights.v[i], activations);
+    } else {
+      const auto high_half = Isa::broadcast(static_cast<std::int32_t>(0xffff0000));
+      const auto even = [](auto pair) { return Isa::as_float(Isa::template shift_left<16>(pair)); };
+      const auto odd = [&](auto pair) { return Isa::as_float(Isa::bits_and(pair, high_half)); };
+      sum.v[i] = Isa::multiply_add(even(weights.v[i]), even(activations), sum.v[i]);
+      sum.v[i] = Isa::multiply_add(odd(weights.v[i]), odd(activations), sum.v[i]);
+    }
+  }
+}
+
 }  // namespace sluice

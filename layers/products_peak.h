@@ -42,6 +42,23 @@ struct Peaks {
     return first_lane(Isa::to_float(total));
   }
 
+  static float pair_dot(std::size_t repeats) {
+    constexpr int kSums = 24;  // its latency is longer
+    typename Isa::F sums[kSums];
+    for (auto& sum : sums) sum = Isa::broadcast(static_cast<float>(repeats));
+    const auto factor = Isa::broadcast(0x3f003f00);
+    for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
+#pragma GCC unroll 24
+      for (auto& sum : sums) sum = Isa::pair_dot(sum, factor, factor);
+    }
+    auto total = sums[0];
+    for (const auto& sum : sums) total = Isa::add(total, sum);
+    return first_lane(total);
+  }
+  static ArithmeticPeak pair_dots() {
+    return {pair_dot, 4.0 * 24 * Isa::kLanes};
+  }
+
   // `bytes` from memory, a multiple of kStep, fetched ahead.
   static float read(const std::byte* from, std::size_t bytes) {
     constexpr std::size_t kStep = 256;

@@ -99,11 +99,6 @@ class Describer {
   void matrix(UnitInfo& unit, MatrixRole role, const std::string& name, std::size_t rows,
               std::size_t columns) {
     const TensorInfo& tensor = checked(name, rows, columns);
-    if (is_quantised(tensor.type)) {
-      out_.takes_groups = true;
-    } else {
-      out_.takes_f32 = true;
-    }
     if (tensor.type == DType::kBF16 && columns % 2 != 0) {
       bad(text("tensor ", name, " has ", columns, " columns; BF16 matrices need an even number"));
     }
@@ -157,6 +152,24 @@ std::size_t ModelLayout::units_bytes() const {
   std::size_t total = 0;
   for (const UnitInfo& unit : units) total += unit.size_bytes;
   return total;
+}
+
+bool ModelLayout::takes(ActivationForm form, Precision precision) const {
+  for (const UnitInfo& unit : units) {
+    for (const MatrixInfo& m : unit.matrices) {
+      if (activation_form(m.type(), precision) == form) return true;
+    }
+  }
+  return false;
+}
+
+Precision default_precision(const ModelLayout& model) {
+  constexpr std::size_t kSmallModelWeights = 500'000'000;
+  std::size_t weights = 0;
+  for (const UnitInfo& unit : model.units) {
+    for (const MatrixInfo& m : unit.matrices) weights += m.rows() * m.columns();
+  }
+  return weights < kSmallModelWeights ? Precision::kHigh : Precision::kNormal;
 }
 
 ModelLayout describe_model(const ModelFile& file) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/activations.h"
 #include "layers/model_config.h"
 #include "memory/model_file.h"
 
@@ -69,10 +70,13 @@ struct ModelLayout {
   bool tied = false;  // the head is the embedding
 
   std::size_t units_bytes() const;
-  // Whether any matrix takes activations as f32, or as quantised groups.
-  bool takes_f32 = false;
-  bool takes_groups = false;
+  // Whether any matrix takes activations in this form.
+  bool takes(ActivationForm form, Precision precision) const;
 };
+
+// High for small models, whose speed isn't the concern; normal for others. The model alone decides,
+// so that answers don't depend on limits or workloads.
+Precision default_precision(const ModelLayout& model);
 
 // Throws Error{kBadFile} naming a tensor that is missing or has the wrong shape or type.
 ModelLayout describe_model(const ModelFile& file);

@@ -151,6 +151,7 @@ class Search {
                .kv_heads = c.kv_heads,
                .head_dim = c.head_dim,
                .pages = workload_.sequences * ceil_div(workload_.context_tokens, kPageTokens)};
+    plan.precision = limits_.precision.value_or(default_precision(model_));
     plan.placement.assign(model_.units.size(), Placement::kStreamed);
     return plan;
   }

@@ -49,15 +49,17 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
 
 // In the order, and of the sizes, of PlanBytes.
 void Engine::lend_workspace() {
-  const WorkspaceSizes sizes = workspace_sizes(layout_, plan_.largest_pass());
+  const WorkspaceSizes sizes = workspace_sizes(layout_, plan_.precision, plan_.largest_pass());
   std::byte* slots = arena_.lend(plan_.bytes.slots, "slots");
   streamer_ = std::make_unique<Streamer>(device_, *compute_, slots, plan_.slots, plan_.slot_bytes);
   workspace_.kv = arena_.lend(plan_.kv.total_bytes(), "pages");
   workspace_.kv_layout = plan_.kv;
   workspace_.input = arena_.lend(sizes.input_bytes, "a pass's input");
-  workspace_.activations.f32 = arena_.lend_array<float>(sizes.activation_f32_floats, "activations");
-  workspace_.activations.groups =
-      arena_.lend_array<ActivationGroup>(sizes.activation_groups, "activations");
+  workspace_.precision = plan_.precision;
+  for (std::size_t form = 0; form < kActivationForms; ++form) {
+    if (sizes.activation_bytes[form] == 0) continue;
+    workspace_.activations.forms[form] = arena_.lend(sizes.activation_bytes[form], "activations");
+  }
   workspace_.mixing = arena_.lend_array<float>(sizes.mixing_floats, "activations");
   workspace_.logits = arena_.lend_array<float>(sizes.logits_floats, "logits");
   workspace_.vectors = weights_.vectors;

@@ -20,7 +20,8 @@ constexpr std::size_t kManyTokens = 64;
 
 class Probe {
  public:
-  explicit Probe(std::size_t columns) : columns_(columns), weights_(kReadBytes, false) {
+  Probe(std::size_t columns, Precision precision)
+      : columns_(columns), precision_(precision), weights_(kReadBytes, false) {
     // Touched, so that reading it reads memory; zeros are as good as any weights.
     parallel_for(kReadBytes / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
       std::memset(weights_.data() + begin * 1_MiB, 0, (end - begin) * 1_MiB);
@@ -63,14 +64,14 @@ class Probe {
   void run(DType type, std::size_t panels, std::size_t tokens) {
     const std::size_t rows = panels * kPanelRows;
     out_.resize(std::max(out_.size(), rows * tokens));
-    in_.resize(std::max(in_.size(), columns_ * tokens));
-    groups_.resize(std::max(groups_.size(), ceil_div(columns_, kActivationGroup) * tokens));
+    const ActivationForm form = activation_form(type, precision_);
+    in_.resize(std::max(in_.size(), activation_bytes(form, columns_) * tokens));
     product({.type = type,
              .panels = weights_.data(),
              .rows = rows,
              .columns = columns_,
-             .in = groups_.data(),
-             .in_f32 = in_.data(),
+             .form = form,
+             .in = in_.data(),
              .tokens = tokens,
              .out = out_.data(),
              .out_stride = rows,
@@ -78,9 +79,9 @@ class Probe {
   }
 
   std::size_t columns_;
+  Precision precision_;
   HostStore weights_;
-  std::vector<float> in_;
-  std::vector<ActivationGroup> groups_;
+  std::vector<std::byte> in_;  // zeros
   std::vector<float> out_;
 };
 
@@ -125,12 +126,13 @@ double element_seconds(const ModelConfig& config) {
   const std::size_t columns = std::max<std::size_t>(config.width, 64);
   const std::vector<float> weight(columns, 1.0f);
   std::vector<float> row(columns, 0.5f);
-  std::vector<ActivationGroup> groups(ceil_div(columns, kActivationGroup));
+  constexpr auto kForm = ActivationForm::kInt8;
+  std::vector<std::byte> groups(activation_bytes(kForm, columns));
   const double seconds = best_seconds(4, [&] {
     for (int i = 0; i < 8; ++i) {
       row_kernels().norm(row.data(), weight.data(), 1e-5f, columns, row.data());
       if (columns % kActivationGroup == 0) {
-        quantise_activations(row.data(), 1, columns, groups.data());
+        convert_activations(kForm, row.data(), 1, columns, groups.data());
       }
     }
   });
@@ -139,13 +141,13 @@ double element_seconds(const ModelConfig& config) {
 
 }  // namespace
 
-Hardware probe_host(const ModelLayout& model, LinkSpeed link) {
+Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link) {
   Hardware hardware;
   std::array<bool, kDTypeCount> used{};
   for (const UnitInfo& unit : model.units) {
     for (const MatrixInfo& m : unit.matrices) used[static_cast<std::size_t>(m.type())] = true;
   }
-  Probe probe(model.units.front().matrices.front().columns());
+  Probe probe(model.units.front().matrices.front().columns(), precision);
   for (std::size_t type = 0; type < kDTypeCount; ++type) {
     if (!used[type]) continue;
     if (model.config.width % dtype_info(kAllDTypes[type]).group_values != 0) continue;

@@ -23,16 +23,15 @@ std::size_t Plan::streamed_bytes(const ModelLayout& model) const {
 }
 
 void count_bytes(const ModelLayout& model, Plan& plan) {
-  const WorkspaceSizes sizes = workspace_sizes(model, plan.largest_pass());
+  const WorkspaceSizes sizes = workspace_sizes(model, plan.precision, plan.largest_pass());
   plan.bytes = {.vectors = align_up(model.vector_floats * sizeof(float)),
                 .resident = 0,
                 .slots = plan.slots * align_up(plan.slot_bytes),
                 .kv = align_up(plan.kv.total_bytes()),
                 .input = align_up(sizes.input_bytes),
-                .activations = align_up(sizes.activation_f32_floats * sizeof(float)) +
-                               align_up(sizes.activation_groups * sizeof(ActivationGroup)) +
-                               align_up(sizes.mixing_floats * sizeof(float)),
+                .activations = align_up(sizes.mixing_floats * sizeof(float)),
                 .logits = align_up(sizes.logits_floats * sizeof(float))};
+  for (const std::size_t bytes : sizes.activation_bytes) plan.bytes.activations += align_up(bytes);
   for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
     if (plan.placement[unit] == Placement::kResident) {
       plan.bytes.resident += align_up(model.units[unit].size_bytes);

@@ -29,6 +29,7 @@ struct PlanLimits {
   std::optional<std::size_t> slots{};         // 1 turns prefetching off
   std::optional<std::size_t> segment_tokens{};
   std::optional<KvType> kv_type{};
+  std::optional<Precision> precision{};  // none: as default_precision says
 };
 
 enum class Placement : std::uint8_t {
@@ -67,6 +68,7 @@ struct Plan {
   std::size_t slots = 0;           // 0: nothing is streamed
   std::size_t slot_bytes = 0;
   KvLayout kv;
+  Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
   PlanBytes bytes;
   Prediction predicted;

@@ -1,6 +1,7 @@
 // Speed of packing, of quantising activations and of products, for shapes of real models.
 //
 //   sluice_bench_kernels --benchmark_filter=decode --benchmark_repetitions=7 --threads=2
+//   ... --isa=avx2 --precision=high
 //
 // bytes_per_second counts weights, to be held against the memory's read bandwidth; `ops` counts a
 // multiplication and an addition each, to be held against the peak of the arithmetic unit.
@@ -62,43 +63,48 @@ class Weights {
   std::vector<std::byte> bytes_;
 };
 
-struct Activations {
-  Activations(std::size_t tokens, std::size_t columns)
-      : in(tokens * columns), groups(in.size() / kActivationGroup) {
+struct Inputs {
+  Inputs(ActivationForm form_, std::size_t tokens, std::size_t columns)
+      : form(form_), f32(tokens * columns), in(tokens * activation_bytes(form, columns)) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
-    for (float& value : in) value = normal(random);
-    quantise_activations(in.data(), tokens, columns, groups.data());
+    for (float& value : f32) value = normal(random);
+    convert(tokens, columns);
   }
-  std::vector<float> in;
-  std::vector<ActivationGroup> groups;
+  void convert(std::size_t tokens, std::size_t columns) {
+    if (form == ActivationForm::kF32) {
+      std::memcpy(in.data(), f32.data(), in.size());
+    } else {
+      convert_activations(form, f32.data(), tokens, columns, in.data());
+    }
+  }
+  ActivationForm form;
+  std::vector<float> f32;
+  std::vector<std::byte> in;
 };
 
-ProductArgs product_args(const Weights& weights, std::size_t copy, const Activations& activations,
+ProductArgs product_args(const Weights& weights, std::size_t copy, const Inputs& inputs,
                          std::size_t tokens, float* out) {
   const auto [rows, columns] = weights.shape();
-  return {weights.type(),
-          weights.copy(copy),
-          rows,
-          columns,
-          activations.groups.data(),
-          activations.in.data(),
-          tokens,
-          out,
-          rows,
-          false};
+  return {weights.type(), weights.copy(copy),
+          rows,           columns,
+          inputs.form,    inputs.in.data(),
+          tokens,         out,
+          rows,           false};
 }
+
+Precision precision = Precision::kNormal;
 
 enum class From { kMemory, kCache };
 
 void run_product(benchmark::State& state, DType type, Shape shape, std::size_t tokens, From from) {
   const std::size_t bytes = packed_bytes(type, shape.rows, shape.columns);
   const Weights weights(type, shape, from == From::kCache ? 1 : ceil_div(kBeyondCaches, bytes));
-  const Activations activations(tokens, shape.columns);
+  const Inputs inputs(activation_form(type, precision), tokens, shape.columns);
   std::vector<float> out(tokens * shape.rows);
   std::size_t copy = 0;
   for (auto _ : state) {
-    product(product_args(weights, copy++, activations, tokens, out.data()));
+    product(product_args(weights, copy++, inputs, tokens, out.data()));
     benchmark::DoNotOptimize(out.data());
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * bytes));
@@ -116,20 +122,19 @@ void run_pass(benchmark::State& state, DType type, std::size_t tokens) {
     weights.push_back(std::make_unique<Weights>(type, shape, kLayers));
   }
   const Weights head(DType::kQ8_0, {49152, 576}, 1);
-  Activations activations(tokens, 1536);
+  Inputs inputs(activation_form(type, precision), tokens, 1536);
   std::vector<float> out(std::max(tokens * 1536, std::size_t{49152}));
   for (auto _ : state) {
     for (std::size_t layer = 0; layer < kLayers; ++layer) {
       for (std::size_t i = 0; i < weights.size(); ++i) {
         const bool same_input = i == 1 || i == 2 || i == 5;
         if (!same_input) {
-          quantise_activations(activations.in.data(), tokens, kShapes[i].columns,
-                               activations.groups.data());
+          inputs.convert(tokens, kShapes[i].columns);
         }
-        product(product_args(*weights[i], layer, activations, tokens, out.data()));
+        product(product_args(*weights[i], layer, inputs, tokens, out.data()));
       }
     }
-    product(product_args(head, 0, activations, 1, out.data()));
+    product(product_args(head, 0, inputs, 1, out.data()));
   }
   std::size_t bytes = head.one_bytes();
   for (const auto& one : weights) bytes += kLayers * one->one_bytes();
@@ -139,10 +144,10 @@ void run_pass(benchmark::State& state, DType type, std::size_t tokens) {
 }
 
 void run_quantise(benchmark::State& state) {
-  Activations activations(64, 2048);
+  Inputs inputs(ActivationForm::kInt8, 64, 2048);
   for (auto _ : state) {
-    quantise_activations(activations.in.data(), 64, 2048, activations.groups.data());
-    benchmark::DoNotOptimize(activations.groups.data());
+    inputs.convert(64, 2048);
+    benchmark::DoNotOptimize(inputs.in.data());
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * 64 * 2048 * 4));
 }
@@ -225,6 +230,9 @@ int main(int argc, char** argv) {
   const std::string threads = sluice::take_option(argc, argv, "threads");
   const std::string isa = sluice::take_option(argc, argv, "isa");
   if (!isa.empty()) sluice::force_product_isa(isa);
+  if (sluice::take_option(argc, argv, "precision") == "high") {
+    sluice::precision = sluice::Precision::kHigh;
+  }
   std::unique_ptr<global_control> limit;
   if (!threads.empty()) {
     limit = std::make_unique<global_control>(global_control::max_allowed_parallelism,

@@ -5,7 +5,9 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -34,32 +36,42 @@ struct Case {
   std::vector<std::byte> panels;
   std::vector<float> weights;  // [rows, columns]
   std::vector<float> in;       // [tokens, columns]
-  std::vector<ActivationGroup> groups;
+  ActivationForm form;
+  std::vector<std::byte> form_in;  // the same in the form that the product takes
 
-  Case(DType type_, std::size_t rows_, std::size_t tokens_, std::size_t columns_ = kColumns)
-      : Case(type_, rows_, tokens_, columns_, random_rows(type_, rows_, columns_, 7),
+  Case(DType type_, Precision precision, std::size_t rows_, std::size_t tokens_,
+       std::size_t columns_ = kColumns)
+      : Case(type_, precision, rows_, tokens_, columns_, random_rows(type_, rows_, columns_, 7),
              random_floats(tokens_ * columns_, 8)) {}
 
-  Case(DType type_, std::size_t rows_, std::size_t tokens_, std::size_t columns_,
-       const std::vector<std::byte>& file_rows, std::vector<float> in_)
-      : type(type_), rows(rows_), tokens(tokens_), columns(columns_), in(std::move(in_)) {
+  Case(DType type_, Precision precision, std::size_t rows_, std::size_t tokens_,
+       std::size_t columns_, const std::vector<std::byte>& file_rows, std::vector<float> in_)
+      : type(type_),
+        rows(rows_),
+        tokens(tokens_),
+        columns(columns_),
+        in(std::move(in_)),
+        form(activation_form(type_, precision)) {
     panels = pack_rows(type, file_rows, rows, columns);
     weights.resize(rows * columns);
     for (std::size_t row = 0; row < rows; ++row) {
       decode_row(type, file_rows.data() + row * row_bytes(type, columns), columns,
                  &weights[row * columns]);
     }
-    quantise();
+    convert();
   }
 
-  void quantise() {
-    if (columns % kActivationGroup != 0) return;
-    groups.resize(tokens * columns / kActivationGroup);
-    quantise_activations(in.data(), tokens, columns, groups.data());
+  void convert() {
+    form_in.resize(tokens * activation_bytes(form, columns));
+    if (form == ActivationForm::kF32) {
+      std::memcpy(form_in.data(), in.data(), form_in.size());
+    } else {
+      convert_activations(form, in.data(), tokens, columns, form_in.data());
+    }
   }
 
   ProductArgs args(float* out) const {
-    return {type, panels.data(), rows, columns, groups.data(), in.data(), tokens, out, rows, false};
+    return {type, panels.data(), rows, columns, form, form_in.data(), tokens, out, rows, false};
   }
 
   std::vector<float> run() const {
@@ -69,23 +81,71 @@ struct Case {
   }
 };
 
-// What the activations of a group stand for.
-double activation(const ActivationGroup& group, std::size_t i) {
-  return static_cast<double>(group.scale) * (128 * group.high[i] + group.low[i]);
+struct Kind {
+  DType type;
+  Precision precision;
+};
+
+// Every type with every form of activations that it takes.
+std::vector<Kind> kinds() {
+  std::vector<Kind> all;
+  for (const DType type : kAllDTypes) {
+    all.push_back({type, Precision::kNormal});
+    if (activation_form(type, Precision::kHigh) == activation_form(type, Precision::kNormal))
+      continue;
+    all.push_back({type, Precision::kHigh});
+  }
+  return all;
+}
+
+// What activation i of a group stands for.
+template <typename Group>
+int integer(const Group& group, std::size_t i) {
+  if constexpr (sizeof(Group) == sizeof(Int16Group)) return 128 * group.high[i] + group.low[i];
+  return group.high[i];
+}
+template <typename Group>
+double group_value(const std::byte* in, std::size_t i) {
+  const auto& group = reinterpret_cast<const Group*>(in)[i / kActivationGroup];
+  return static_cast<double>(group.scale) * integer(group, i % kActivationGroup);
+}
+double form_value(ActivationForm form, const std::byte* in, std::size_t i) {
+  switch (form) {
+    case ActivationForm::kF32:
+      return reinterpret_cast<const float*>(in)[i];
+    case ActivationForm::kBf16:
+      return std::bit_cast<float>(std::uint32_t{reinterpret_cast<const std::uint16_t*>(in)[i]}
+                                  << 16);
+    case ActivationForm::kInt8:
+      return group_value<Int8Group>(in, i);
+    case ActivationForm::kInt16:
+      return group_value<Int16Group>(in, i);
+  }
+  return 0.0;
+}
+
+// The most that a form's rounding may add to a sum, of the sum's size.
+double rounding_of(ActivationForm form) {
+  switch (form) {
+    case ActivationForm::kInt8:
+      return 3e-2;
+    case ActivationForm::kBf16:
+      return 1e-2;
+    default:
+      return 3e-4;
+  }
 }
 
 struct Truth {
   double value = 0;      // of the activations as given
-  double quantised = 0;  // of the activations as quantised (as given, for float types)
+  double converted = 0;  // of the activations in the form that the product takes
   double size = 0;       // sqrt of the sum of squares of all products: what rounding goes by
 };
 
 std::vector<Truth> truth_of(const Case& c) {
-  std::vector<double> quantised(c.in.begin(), c.in.end());
-  if (is_quantised(c.type)) {
-    for (std::size_t i = 0; i < quantised.size(); ++i) {
-      quantised[i] = activation(c.groups[i / kActivationGroup], i % kActivationGroup);
-    }
+  std::vector<double> converted(c.in.size());
+  for (std::size_t i = 0; i < converted.size(); ++i) {
+    converted[i] = form_value(c.form, c.form_in.data(), i);
   }
   std::vector<Truth> all(c.tokens * c.rows);
   for (std::size_t t = 0; t < c.tokens; ++t) {
@@ -95,7 +155,7 @@ std::vector<Truth> truth_of(const Case& c) {
         const double weight = c.weights[r * c.columns + i];
         const double in = c.in[t * c.columns + i];
         truth.value += weight * in;
-        truth.quantised += weight * quantised[t * c.columns + i];
+        truth.converted += weight * converted[t * c.columns + i];
         truth.size += weight * in * weight * in;
       }
       truth.size = std::sqrt(truth.size);
@@ -111,8 +171,8 @@ bool same_bits(const float* a, const float* b, std::size_t count) {
 // --- Against double precision
 
 TEST_CASE("products: every type, number of tokens, number of rows and instruction set is right") {
-  for (const DType type : kAllDTypes) {
-    const Case whole(type, 100, 64);
+  for (const auto [type, precision] : kinds()) {
+    const Case whole(type, precision, 100, 64);
     const std::vector<Truth> truth = truth_of(whole);
     for (const std::string_view isa : product_isas()) {
       const IsaScope scope(isa);
@@ -131,7 +191,7 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
             args.accumulate = accumulate;
             product(args);
             double worst = 0;
-            double worst_quantised = 0;
+            double worst_converted = 0;
             bool outside_untouched = true;
             for (std::size_t i = 0; i < out.size(); ++i) {
               if (i % stride >= rows) {
@@ -141,15 +201,15 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
               const Truth& right = truth[i / stride * whole.rows + i % stride];
               const double got = out[i] - (accumulate ? kBefore : 0);
               worst = std::max(worst, std::abs(got - right.value) / right.size);
-              worst_quantised =
-                  std::max(worst_quantised, std::abs(got - right.quantised) / right.size);
+              worst_converted =
+                  std::max(worst_converted, std::abs(got - right.converted) / right.size);
             }
             CAPTURE(tokens);
             CAPTURE(rows);
             CAPTURE(accumulate);
             REQUIRE(outside_untouched);
-            REQUIRE(worst < 3e-4);            // activations of 15 bits
-            REQUIRE(worst_quantised < 2e-5);  // f32 sums of exact integers
+            REQUIRE(worst < rounding_of(whole.form));
+            REQUIRE(worst_converted < 2e-5);  // f32 sums of exact integers
           }
         }
       }
@@ -159,7 +219,7 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
 
 // Integer sums must not saturate: the largest values of every type against the largest activations.
 TEST_CASE("products: extreme weights and activations stay exact") {
-  for (const DType type : kAllDTypes) {
+  for (const auto [type, precision] : kinds()) {
     if (!is_quantised(type)) continue;
     for (const int byte : {0x00, 0x7f, 0x80, 0xff}) {
       std::vector<std::byte> file_rows(16 * row_bytes(type, kColumns),
@@ -174,7 +234,7 @@ TEST_CASE("products: extreme weights and activations stay exact") {
       for (std::size_t i = 0; i < in.size(); ++i) {
         in[i] = i < kColumns ? 1.0f : i < 2 * kColumns ? -1.0f : i % 2 == 0 ? 1.0f : -0.992f;
       }
-      const Case c(type, 16, 3, kColumns, file_rows, in);
+      const Case c(type, precision, 16, 3, kColumns, file_rows, in);
       const std::vector<Truth> truth = truth_of(c);
       for (const std::string_view isa : product_isas()) {
         const IsaScope scope(isa);
@@ -184,7 +244,7 @@ TEST_CASE("products: extreme weights and activations stay exact") {
         CAPTURE(isa);
         for (std::size_t i = 0; i < out.size(); ++i) {
           CAPTURE(i);
-          REQUIRE(std::abs(out[i] - truth[i].quantised) <= 1e-5 * truth[i].size);
+          REQUIRE(std::abs(out[i] - truth[i].converted) <= 1e-5 * truth[i].size);
         }
       }
     }
@@ -194,7 +254,7 @@ TEST_CASE("products: extreme weights and activations stay exact") {
 TEST_CASE("products: float matrices of any number of columns are right") {
   for (const DType type : {DType::kF32, DType::kF16}) {
     for (const std::size_t columns : {1, 3, 31, 100}) {
-      const Case c(type, 17, 15, columns);
+      const Case c(type, Precision::kNormal, 17, 15, columns);
       const std::vector<Truth> truth = truth_of(c);
       for (const std::string_view isa : product_isas()) {
         const IsaScope scope(isa);
@@ -216,8 +276,8 @@ TEST_CASE("products: a token's bits don't depend on its company, the panels or t
   constexpr std::size_t kTokens = 77;
   using oneapi::tbb::global_control;
   const global_control real_threads(global_control::max_allowed_parallelism, 4);
-  for (const DType type : kAllDTypes) {
-    const Case c(type, kRows, kTokens, 256);
+  for (const auto [type, precision] : kinds()) {
+    const Case c(type, precision, kRows, kTokens, 256);
     for (const std::string_view isa : product_isas()) {
       const IsaScope scope(isa);
       CAPTURE(dtype_info(type).name);
@@ -233,8 +293,7 @@ TEST_CASE("products: a token's bits don't depend on its company, the panels or t
       std::vector<float> row(kRows);
       for (std::size_t t = 0; t < kTokens; t += 5) {
         ProductArgs alone = c.args(row.data());
-        alone.in += t * c.columns / kActivationGroup;
-        alone.in_f32 += t * c.columns;
+        alone.in += t * activation_bytes(c.form, c.columns);
         alone.tokens = 1;
         product(alone);
         CAPTURE(t);
@@ -253,59 +312,87 @@ TEST_CASE("products: a token's bits don't depend on its company, the panels or t
   }
 }
 
-TEST_CASE("products: activations are quantised to the same bits by every instruction set") {
+TEST_CASE("products: activations are converted to the same bits by every instruction set") {
   std::vector<float> in = random_floats(64 * kActivationGroup, 3);
   for (std::size_t i = 0; i < in.size(); ++i) in[i] *= std::exp2(static_cast<float>(i / 32) - 50);
-  std::vector<ActivationGroup> best(64);
-  quantise_activations(in.data(), 2, in.size() / 2, best.data());
-  for (const std::string_view isa : product_isas()) {
-    const IsaScope scope(isa);
-    std::vector<ActivationGroup> groups(64);
-    quantise_activations(in.data(), 2, in.size() / 2, groups.data());
-    CAPTURE(isa);
-    CHECK(std::memcmp(groups.data(), best.data(), groups.size() * sizeof(groups[0])) == 0);
+  for (const ActivationForm form :
+       {ActivationForm::kBf16, ActivationForm::kInt8, ActivationForm::kInt16}) {
+    std::vector<std::byte> best(activation_bytes(form, in.size()));
+    convert_activations(form, in.data(), 2, in.size() / 2, best.data());
+    for (const std::string_view isa : product_isas()) {
+      const IsaScope scope(isa);
+      std::vector<std::byte> converted(best.size());
+      convert_activations(form, in.data(), 2, in.size() / 2, converted.data());
+      CAPTURE(isa);
+      CHECK(converted == best);
+    }
   }
 }
 
 // --- Activations
 
-TEST_CASE("products: quantised activations are within half a step, and their sums are right") {
+// All within half a step, and sums as they should be.
+template <typename Group>
+void check_groups(ActivationForm form, int largest_integer) {
   std::vector<float> in = random_floats(32 * kActivationGroup, 5);
   std::fill_n(in.begin(), kActivationGroup, 0.0f);
   std::fill_n(in.begin() + kActivationGroup, kActivationGroup, 1e-38f);
-  std::vector<ActivationGroup> groups(32);
-  quantise_activations(in.data(), 1, in.size(), groups.data());
+  std::vector<Group> groups(32);
+  auto* bytes = reinterpret_cast<std::byte*>(groups.data());
+  convert_activations(form, in.data(), 1, in.size(), bytes);
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    const ActivationGroup& group = groups[g];
+    const Group& group = groups[g];
     float largest = 0;
     int sums[2] = {};
     for (std::size_t i = 0; i < kActivationGroup; ++i) {
       largest = std::max(largest, std::abs(in[g * kActivationGroup + i]));
-      sums[i / 16] += 128 * group.high[i] + group.low[i];
+      sums[i / 16] += integer(group, i);
     }
     CAPTURE(g);
     CHECK(group.half_sums[0] == sums[0]);
     CHECK(group.half_sums[1] == sums[1]);
     CHECK(group.sum == sums[0] + sums[1]);
     for (std::size_t i = 0; i < kActivationGroup; ++i) {
-      REQUIRE((group.low[i] >= -64 && group.low[i] <= 63));
-      const double error = std::abs(activation(group, i) - in[g * kActivationGroup + i]);
-      REQUIRE(error <= std::max(1e-30, largest / 16319.0 * 0.502));
+      REQUIRE(std::abs(integer(group, i)) <= largest_integer);
+      const double error = std::abs(form_value(form, bytes, g * kActivationGroup + i) -
+                                    in[g * kActivationGroup + i]);
+      REQUIRE(error <= std::max(1e-30, largest / static_cast<double>(largest_integer) * 0.502));
     }
   }
+}
+
+TEST_CASE("products: quantised activations are within half a step, and their sums are right") {
+  check_groups<Int8Group>(ActivationForm::kInt8, 127);
+  check_groups<Int16Group>(ActivationForm::kInt16, 127 * 128 + 63);
+}
+
+TEST_CASE("products: BF16 activations are the nearest, ties to even") {
+  const auto converted = [](float value) {
+    std::uint16_t half = 0;
+    convert_activations(ActivationForm::kBf16, &value, 1, 1, reinterpret_cast<std::byte*>(&half));
+    return half;
+  };
+  CHECK(converted(1.0f) == 0x3f80);
+  CHECK(converted(-2.5f) == 0xc020);
+  CHECK(converted(std::bit_cast<float>(0x3f808000)) == 0x3f80);  // a tie, down to even
+  CHECK(converted(std::bit_cast<float>(0x3f818000)) == 0x3f82);  // a tie, up to even
+  CHECK(converted(std::bit_cast<float>(0x3f808001)) == 0x3f81);
+  CHECK(converted(std::numeric_limits<float>::infinity()) == 0x7f80);
+  CHECK(converted(std::numeric_limits<float>::max()) == 0x7f80);
+  CHECK((converted(std::bit_cast<float>(0x7f800001)) & 0x7fff) > 0x7f80);  // NaN
 }
 
 TEST_CASE("products: one non-finite activation makes all its token's outputs NaN, and no other's") {
   for (const float bad :
        {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
         std::numeric_limits<float>::quiet_NaN()}) {
-    for (const DType type : kAllDTypes) {
+    for (const auto [type, precision] : kinds()) {
       if (!is_quantised(type)) continue;
-      Case c(type, 20, 3, 256);
+      Case c(type, precision, 20, 3, 256);
       c.in[256 + 100] = bad;
       for (const std::string_view isa : product_isas()) {
         const IsaScope scope(isa);
-        c.quantise();
+        c.convert();
         const std::vector<float> out = c.run();
         CAPTURE(dtype_info(type).name);
         CAPTURE(isa);

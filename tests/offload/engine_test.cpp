@@ -42,11 +42,13 @@ Sequences unequal_sequences(const TinyReference& reference, std::size_t count) {
 }
 
 // What every plan must give: in place, one token a pass, each sequence alone.
-AllLogits plain_truth(const TestModel& model, const Sequences& sequences) {
+AllLogits plain_truth(const TestModel& model, const Sequences& sequences,
+                      std::optional<Precision> precision = {}) {
   AllLogits truth;
   for (const auto& tokens : sequences) {
     const Sequences alone = {tokens};
-    const Plan plan = model.plan(workload_for(alone), {.in_place = true, .segment_tokens = 1});
+    const Plan plan = model.plan(workload_for(alone),
+                                 {.in_place = true, .segment_tokens = 1, .precision = precision});
     truth.push_back(score_all(model, plan, {}, alone, true)[0]);
   }
   return truth;
@@ -75,13 +77,16 @@ TEST_CASE("engine: tiny models of every kind agree with Transformers") {
     CAPTURE(reference.name);
     const TestModel model(reference.gguf);
     const Sequences sequences = {reference.ids};
-    const auto error = [&](KvType kv_type) {
-      const Plan plan = model.plan(workload_for(sequences), {.in_place = true, .kv_type = kv_type});
+    const auto error = [&](KvType kv_type, Precision precision) {
+      const PlanLimits limits{.in_place = true, .kv_type = kv_type, .precision = precision};
+      const Plan plan = model.plan(workload_for(sequences), limits);
       return relative_error(score_all(model, plan, {}, sequences, true)[0], reference.logits);
     };
-    const bool exact = !model.layout.takes_groups;  // no quantised weights
-    CHECK(error(KvType::kF32) < (exact ? 1e-5 : 1e-3));
-    CHECK(error(KvType::kF16) < 2e-3);
+    const bool quantised = model.layout.takes(ActivationForm::kInt16, Precision::kHigh);
+    CHECK(error(KvType::kF32, Precision::kHigh) < (quantised ? 1e-3 : 1e-5));
+    CHECK(error(KvType::kF16, Precision::kHigh) < 2e-3);
+    const bool wide = !quantised && !model.layout.takes(ActivationForm::kBf16, Precision::kNormal);
+    CHECK(error(KvType::kF32, Precision::kNormal) < (wide ? 1e-5 : 6e-2));
   }
 }
 
@@ -163,13 +168,15 @@ TEST_CASE("engine: 25 limits x slots x segments x batches x links give one answe
 TEST_CASE("engine: random limits, slots, segments, links and batches give the same logits") {
   std::mt19937 random(20261121);
   const auto below = [&](std::size_t n) { return random() % n; };
-  const char* names[] = {"f32", "f32_head24", "bf16", "f16", "k_quants"};
+  const char* names[] = {"f32", "f32_head24", "bf16", "f16", "quants", "k_quants"};
   for (int round = 0; round < 30; ++round) {
-    const TinyReference& reference = tiny_reference(names[below(5)]);
+    const TinyReference& reference = tiny_reference(names[below(6)]);
     const TestModel model(reference.gguf);
     const Sequences sequences = unequal_sequences(reference, 1 + below(5));
     const Workload workload = workload_for(sequences);
-    PlanLimits limits{.slots = 1 + below(5), .segment_tokens = 1 + below(100)};
+    PlanLimits limits{.slots = 1 + below(5),
+                      .segment_tokens = 1 + below(100),
+                      .precision = below(2) == 0 ? Precision::kNormal : Precision::kHigh};
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
     limits.device_bytes = smallest + below(400000);
     const LinkSpeed link{.bytes_per_second = below(2) == 0 ? 0.0 : 1e9 + below(1000) * 1e7,
@@ -179,7 +186,8 @@ TEST_CASE("engine: random limits, slots, segments, links and batches give the sa
     CAPTURE(*limits.device_bytes);
     CAPTURE(*limits.slots);
     CAPTURE(*limits.segment_tokens);
-    check_plan(model, model.plan(workload, limits), link, sequences, plain_truth(model, sequences));
+    check_plan(model, model.plan(workload, limits), link, sequences,
+               plain_truth(model, sequences, limits.precision));
   }
 }
 

@@ -1,0 +1,76 @@
+// The forms in which products take their activations.
+//
+// What a form costs and what it keeps: docs/design/activations.md.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "memory/dtype.h"
+
+namespace sluice {
+
+enum class Precision : std::uint8_t {
+  kNormal,  // as wide as the fastest arithmetic takes them: int8 or BF16
+  kHigh,    // so that their rounding is lost in f32's
+};
+
+enum class ActivationForm : std::uint8_t { kF32, kBf16, kInt8, kInt16 };
+inline constexpr std::size_t kActivationForms = 4;
+
+// The form that products with weights of this type take.
+ActivationForm activation_form(DType weights, Precision precision);
+
+inline constexpr std::size_t kActivationGroup = 32;
+
+// 32 consecutive activations of one token as integers q of one scale: kInt8's -127..127.
+struct alignas(16) Int8Group {
+  std::int8_t high[kActivationGroup];
+  float scale;                // value = scale * q
+  std::int32_t half_sums[2];  // of q over columns 0..15 and 16..31
+  std::int32_t sum;           // and over all
+};
+static_assert(sizeof(Int8Group) == 48);
+
+// kInt16's q = 128 * high + low, 15 bits in two signed bytes.
+struct alignas(16) Int16Group {
+  std::int8_t high[kActivationGroup];
+  std::int8_t low[kActivationGroup];  // -64..63
+  float scale;
+  std::int32_t half_sums[2];
+  std::int32_t sum;
+};
+static_assert(sizeof(Int16Group) == 80);
+
+// Bytes of one token's activations. Of groups, columns must be a multiple of 32.
+constexpr std::size_t activation_bytes(ActivationForm form, std::size_t columns) {
+  switch (form) {
+    case ActivationForm::kF32:
+      return columns * sizeof(float);
+    case ActivationForm::kBf16:
+      return columns * 2;
+    case ActivationForm::kInt8:
+      return columns / kActivationGroup * sizeof(Int8Group);
+    case ActivationForm::kInt16:
+      return columns / kActivationGroup * sizeof(Int16Group);
+  }
+  return 0;
+}
+
+// One pass's activations in each form that is wanted; the others are null. [tokens, columns], each
+// token's activation_bytes behind the one's before.
+struct Activations {
+  std::array<std::byte*, kActivationForms> forms{};
+
+  std::byte*& operator[](ActivationForm form) { return forms[static_cast<std::size_t>(form)]; }
+  std::byte* operator[](ActivationForm form) const { return forms[static_cast<std::size_t>(form)]; }
+  float* f32() const { return reinterpret_cast<float*>((*this)[ActivationForm::kF32]); }
+};
+
+// Converts in [tokens, columns] f32 to `form` (not kF32). Serial. Non-finite values make every
+// output of their token NaN rather than anything plausible.
+void convert_activations(ActivationForm form, const float* in, std::size_t tokens,
+                         std::size_t columns, std::byte* out);
+
+}  // namespace sluice
