@@ -43,34 +43,46 @@ struct alignas(16) Int16Group {
 };
 static_assert(sizeof(Int16Group) == 80);
 
-// Bytes of one token's activations. Of groups, columns must be a multiple of 32.
-constexpr std::size_t activation_bytes(ActivationForm form, std::size_t columns) {
+// Bytes from one token's activations to the next one's. Of groups, columns must be a multiple
+// of 32. An odd number of cache lines, so that the tokens of a product, read side by side, don't
+// meet in the same sets of a cache: with rows of 4 KiB apart a product takes half as long again.
+constexpr std::size_t activation_row_bytes(ActivationForm form, std::size_t columns) {
+  constexpr std::size_t kLineBytes = 64;
+  std::size_t bytes = 0;
   switch (form) {
     case ActivationForm::kF32:
-      return columns * sizeof(float);
+      bytes = columns * sizeof(float);
+      break;
     case ActivationForm::kBf16:
-      return columns * 2;
+      bytes = columns * 2;
+      break;
     case ActivationForm::kInt8:
-      return columns / kActivationGroup * sizeof(Int8Group);
+      bytes = columns / kActivationGroup * sizeof(Int8Group);
+      break;
     case ActivationForm::kInt16:
-      return columns / kActivationGroup * sizeof(Int16Group);
+      bytes = columns / kActivationGroup * sizeof(Int16Group);
+      break;
   }
-  return 0;
+  return ((bytes + kLineBytes - 1) / kLineBytes | 1) * kLineBytes;
 }
 
-// One pass's activations in each form that is wanted; the others are null. [tokens, columns], each
-// token's activation_bytes behind the one's before.
+// A pass's activations in each form that is wanted; the others are null. [tokens, columns], each
+// token's row activation_row_bytes behind the one's before.
 struct Activations {
   std::array<std::byte*, kActivationForms> forms{};
 
   std::byte*& operator[](ActivationForm form) { return forms[static_cast<std::size_t>(form)]; }
-  std::byte* operator[](ActivationForm form) const { return forms[static_cast<std::size_t>(form)]; }
-  float* f32() const { return reinterpret_cast<float*>((*this)[ActivationForm::kF32]); }
+  std::byte* row(ActivationForm form, std::size_t token, std::size_t columns) const {
+    return forms[static_cast<std::size_t>(form)] + token * activation_row_bytes(form, columns);
+  }
+  bool wants(ActivationForm form) const { return forms[static_cast<std::size_t>(form)] != nullptr; }
+  float* f32(std::size_t token, std::size_t columns) const {
+    return reinterpret_cast<float*>(row(ActivationForm::kF32, token, columns));
+  }
 };
 
-// Converts in [tokens, columns] f32 to `form` (not kF32). Serial. Non-finite values make every
-// output of their token NaN rather than anything plausible.
-void convert_activations(ActivationForm form, const float* in, std::size_t tokens,
-                         std::size_t columns, std::byte* out);
+// Converts one token's activations [columns] to `form` (not kF32). Serial. Non-finite values make
+// every output of their token NaN rather than anything plausible.
+void convert_activations(ActivationForm form, const float* in, std::size_t columns, std::byte* out);
 
 }  // namespace sluice

@@ -54,12 +54,14 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
   const ModelConfig& c = model.config;
   const std::size_t rows = std::max(largest.tokens, largest.logit_rows);
   const std::size_t widest = std::max({c.width, c.query_width(), c.feed_forward});
-  const std::size_t attention_floats = 2 * (c.query_width() + c.kv_width());
+  const std::size_t attention_floats =
+      c.query_width() + 2 * c.kv_width() +
+      activation_row_bytes(ActivationForm::kF32, c.query_width()) / sizeof(float);
   std::array<std::size_t, kActivationForms> bytes{};
   for (std::size_t i = 0; i < kActivationForms; ++i) {
     const auto form = static_cast<ActivationForm>(i);
     if (!model.takes(form, precision)) continue;
-    bytes[i] = rows * activation_bytes(form, align_up(widest, kActivationGroup));
+    bytes[i] = rows * activation_row_bytes(form, align_up(widest, kActivationGroup));
   }
   return {.input_bytes = largest.input_bytes(c),
           .activation_bytes = bytes,
@@ -185,7 +187,7 @@ ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
           .form = form,
           .in = from_attention && form == ActivationForm::kF32
                     ? reinterpret_cast<const std::byte*>(attention_out())
-                    : workspace_.activations[form],
+                    : workspace_.activations.row(form, 0, 0),
           .tokens = unit.kind == UnitKind::kHead ? shape_.logit_rows : shape_.tokens,
           .out = to.begin + first_row,
           .out_stride = to.stride,
@@ -225,7 +227,7 @@ Activations Model::inputs_of(const UnitInfo& unit, std::initializer_list<MatrixR
   for (const MatrixInfo& matrix : unit.matrices) {
     if (std::find(roles.begin(), roles.end(), matrix.role) == roles.end()) continue;
     const ActivationForm form = activation_form(matrix.type(), workspace_.precision);
-    wanted[form] = workspace_.activations[form];
+    wanted[form] = workspace_.activations.row(form, 0, 0);
   }
   return wanted;
 }

@@ -24,14 +24,12 @@ float* thread_scratch(std::size_t floats) {
   return scratch.data();
 }
 
-// Puts rows of f32 into every other form that is asked for.
-void convert_rows(const Activations& out, const float* rows, std::size_t first, std::size_t count,
-                  std::size_t columns) {
+// Puts a token's f32 into every other form that is asked for.
+void convert_row(const Activations& out, const float* row, std::size_t token, std::size_t columns) {
   for (std::size_t i = 0; i < kActivationForms; ++i) {
     const auto form = static_cast<ActivationForm>(i);
-    if (form == ActivationForm::kF32 || out[form] == nullptr) continue;
-    convert_activations(form, rows, count, columns,
-                        out[form] + first * activation_bytes(form, columns));
+    if (form == ActivationForm::kF32 || !out.wants(form)) continue;
+    convert_activations(form, row, columns, out.row(form, token, columns));
   }
 }
 
@@ -39,9 +37,10 @@ void convert_rows(const Activations& out, const float* rows, std::size_t first, 
 template <typename Compute>
 void emit_row(const Activations& out, std::size_t token, std::size_t columns,
               const Compute& compute) {
-  float* row = out.f32() != nullptr ? out.f32() + token * columns : thread_scratch(columns);
+  const bool in_place = out.wants(ActivationForm::kF32);
+  float* row = in_place ? out.f32(token, columns) : thread_scratch(columns);
   compute(row);
-  convert_rows(out, row, token, 1, columns);
+  convert_row(out, row, token, columns);
 }
 
 void run_norm(const NormArgs& a) {
@@ -94,6 +93,7 @@ void attend_block(const AttentionArgs& a, const QueryBlock& block, std::size_t k
   const KvLayout& layout = a.kv.layout;
   const std::size_t dim = layout.head_dim;
   const std::size_t group = a.heads / layout.kv_heads;
+  const std::size_t columns = a.heads * dim;
   const std::size_t row_floats = (a.heads + 2 * layout.kv_heads) * dim;
   const auto first = static_cast<std::size_t>(block.first_token);
   const auto tokens = static_cast<std::size_t>(block.tokens);
@@ -106,8 +106,8 @@ void attend_block(const AttentionArgs& a, const QueryBlock& block, std::size_t k
        .pages = a.page_table + block.first_page,
        .head = a.kv.layer + kv_head * (layout.keys_bytes() + layout.values_bytes()),
        .layout = layout,
-       .out = a.out.f32() + first * a.heads * dim + kv_head * group * dim,
-       .out_stride = a.heads * dim,
+       .out = a.out.f32(first, columns) + kv_head * group * dim,
+       .out_stride = activation_row_bytes(ActivationForm::kF32, columns) / sizeof(float),
        .scratch = thread_scratch(attend_scratch_floats(layout, tokens * group))});
 }
 
@@ -128,7 +128,7 @@ void run_attend(const AttentionArgs& a) {
   });
   const std::size_t columns = a.heads * a.kv.layout.head_dim;
   parallel_for(a.tokens, kTokenGrain, [&](std::size_t begin, std::size_t end) {
-    convert_rows(a.out, a.out.f32() + begin * columns, begin, end - begin, columns);
+    for (std::size_t t = begin; t < end; ++t) convert_row(a.out, a.out.f32(t, columns), t, columns);
   });
 }
 

@@ -64,7 +64,7 @@ constexpr double kProductsPerSecond = 250e9;  // that one thread multiplies and 
 // Tokens that meet a panel before the next is read: their activations stay in cache, and the panel
 // is used often enough for memory to keep up.
 std::size_t tokens_at_once(DType type) {
-  return is_quantised(type) ? 32 : 96;
+  return is_quantised(type) ? 64 : 96;
 }
 
 // Kernels take panels two at a time, so work is cut between pairs.
@@ -80,7 +80,7 @@ ProductArgs some_tokens(const ProductArgs& args, std::size_t first, std::size_t 
   ProductArgs some = args;
   some.tokens = last - first;
   some.out += first * args.out_stride;
-  some.in += first * activation_bytes(args.form, args.columns);
+  some.in += first * activation_row_bytes(args.form, args.columns);
   return some;
 }
 
@@ -119,10 +119,10 @@ ActivationForm activation_form(DType weights, Precision precision) {
   return weights == DType::kBF16 && !high ? ActivationForm::kBf16 : ActivationForm::kF32;
 }
 
-void convert_activations(ActivationForm form, const float* in, std::size_t tokens,
-                         std::size_t columns, std::byte* out) {
+void convert_activations(ActivationForm form, const float* in, std::size_t columns,
+                         std::byte* out) {
   assert(form == ActivationForm::kBf16 || columns % kActivationGroup == 0);
-  isa_table().used->convert(form, in, tokens * columns, out);
+  isa_table().used->convert(form, in, columns, out);
 }
 
 void product(const ProductArgs& args) {

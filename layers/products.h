@@ -29,7 +29,7 @@ struct ProductArgs {
   std::size_t rows;         // output rows of this call; the last panel may be partly used
   std::size_t columns;
   ActivationForm form;  // one that activation_form gives for the type
-  const std::byte* in;  // [tokens, columns] in that form
+  const std::byte* in;  // [tokens, columns] in that form, in rows of activation_row_bytes
   std::size_t tokens;
   float* out;  // [tokens, out_stride], written at columns [0, rows)
   std::size_t out_stride;

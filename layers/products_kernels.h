@@ -17,7 +17,7 @@ namespace sluice {
 
 template <typename Isa>
 struct Kernels {
-  static constexpr std::size_t kTokenBlock = 32;  // whose sums are kept while a panel is read
+  static constexpr std::size_t kTokenBlock = 64;  // whose sums are kept while a panel is read
 
   // Adds or writes the rows that exist of a panel's sixteen sums.
   SLUICE_INLINE void write(const ProductArgs& args, std::size_t panel, std::size_t token,
@@ -56,12 +56,12 @@ struct Kernels {
 
   // add_group with sums kept in memory.
   template <BlockLayout kLayout, int kTokens, typename Group, int kPanels>
-  SLUICE_INLINE void add_to(const Weights<Isa> (&weights)[kPanels], const Group* in,
-                            std::size_t in_stride, float (*sums)[kPanels][16]) {
+  SLUICE_INLINE void add_to(const Weights<Isa> (&weights)[kPanels], const std::byte* in,
+                            std::size_t row_bytes, float (*sums)[kPanels][16]) {
     const Group* here[kTokens];
     Floats<Isa> now[kTokens][kPanels];
     for (int t = 0; t < kTokens; ++t) {
-      here[t] = in + t * in_stride;
+      here[t] = reinterpret_cast<const Group*>(in + t * row_bytes);
       for (int p = 0; p < kPanels; ++p) now[t][p] = load_floats<Isa>(sums[t][p]);
     }
     add_group<kLayout>(weights, here, now);
@@ -75,23 +75,28 @@ struct Kernels {
   static void matrix_panels(const ProductArgs& args, std::size_t panel, std::size_t first_token,
                             std::size_t tokens) {
     constexpr BlockLayout kLayout = block_layout(kType);
-    const std::size_t column_groups = args.columns / kPlaneColumns;
+    const std::size_t row_bytes = activation_row_bytes(args.form, args.columns);
     const std::size_t blocks = args.columns / kLayout.columns();
     const std::size_t panel_bytes = blocks * kLayout.block_bytes();
     const std::byte* block = args.panels + panel * panel_bytes;
-    const auto* in = reinterpret_cast<const Group*>(args.in) + first_token * column_groups;
+    const std::byte* in = args.in + first_token * row_bytes;
     alignas(64) float sums[kTokenBlock][kPanels][16];
-    std::memset(sums, 0, tokens * sizeof(sums[0]));
+    for (std::size_t t = 0; t < tokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) {
+        store(sums[t][p], broadcast<Isa>(0.0f));
+        __builtin_prefetch(args.out + (first_token + t) * args.out_stride + (panel + p) * 16, 1);
+      }
+    }
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
-      for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, ++in) {
+      for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, in += sizeof(Group)) {
         Weights<Isa> weights[kPanels];
         for (int p = 0; p < kPanels; ++p) unpack<kType>(block + p * panel_bytes, g, weights[p]);
         std::size_t t = 0;
         for (; t + Isa::kTokens <= tokens; t += Isa::kTokens) {
-          add_to<kLayout, Isa::kTokens>(weights, in + t * column_groups, column_groups, sums + t);
+          add_to<kLayout, Isa::kTokens, Group>(weights, in + t * row_bytes, row_bytes, sums + t);
         }
         for (; t < tokens; ++t) {
-          add_to<kLayout, 1>(weights, in + t * column_groups, column_groups, sums + t);
+          add_to<kLayout, 1, Group>(weights, in + t * row_bytes, row_bytes, sums + t);
         }
       }
     }
@@ -150,27 +155,27 @@ struct Kernels {
   static void pair_tile(const ProductArgs& args, std::size_t panel, std::size_t token) {
     const std::size_t pairs = args.columns / 2;
     const std::byte* panels = args.panels + panel * pairs * 64;
-    const std::byte* in = args.in + token * pairs * 4;
+    const std::size_t row_bytes = activation_row_bytes(ActivationForm::kBf16, args.columns);
+    const std::byte* in = args.in + token * row_bytes;
     Floats<Isa> sums[kTokens][kPanels];
-    for (int t = 0; t < kTokens; ++t) {
-      for (int p = 0; p < kPanels; ++p) sums[t][p] = broadcast<Isa>(0.0f);
-    }
+    unrolled<kTokens * kPanels>(
+        [&](auto i) { sums[i / kPanels][i % kPanels] = broadcast<Isa>(0.0f); });
     for (std::size_t c = 0; c < pairs; ++c) {
       Integers<Isa> weights[kPanels];
-      for (int p = 0; p < kPanels; ++p) {
+      unrolled<kPanels>([&](auto p) {
         const std::byte* from = panels + (p * pairs + c) * 64;
         __builtin_prefetch(from + kPrefetchBytes);
         weights[p] = load<Isa>(from);
-      }
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const auto activations = Isa::broadcast(word(in + t * pairs * 4, static_cast<int>(c)));
-        for (int p = 0; p < kPanels; ++p) add_pair_dot(weights[p], activations, sums[t][p]);
-      }
+      });
+      unrolled<kTokens>([&](auto t) {
+        const auto activations = Isa::broadcast(word(in + t * row_bytes, static_cast<int>(c)));
+        unrolled<kPanels>(
+            [&](auto p) { sums[t][p] = add_pair_dot(weights[p], activations, sums[t][p]); });
+      });
     }
-    for (int t = 0; t < kTokens; ++t) {
-      for (int p = 0; p < kPanels; ++p) write(args, panel + p, token + t, sums[t][p]);
-    }
+    unrolled<kTokens * kPanels>([&](auto i) {
+      write(args, panel + i % kPanels, token + i / kPanels, sums[i / kPanels][i % kPanels]);
+    });
   }
 
   // The same with f32 activations.
@@ -180,7 +185,8 @@ struct Kernels {
     const std::size_t columns = args.columns;
     const std::size_t panel_bytes = columns * kColumnBytes;
     const std::byte* panels = args.panels + panel * panel_bytes;
-    const float* in = reinterpret_cast<const float*>(args.in) + token * columns;
+    const std::size_t row_floats = activation_row_bytes(ActivationForm::kF32, columns) / 4;
+    const float* in = reinterpret_cast<const float*>(args.in) + token * row_floats;
     Floats<Isa> sums[kTokens][kPanels];
     for (int t = 0; t < kTokens; ++t) {
       for (int p = 0; p < kPanels; ++p) sums[t][p] = broadcast<Isa>(0.0f);
@@ -188,7 +194,7 @@ struct Kernels {
     const auto add_column = [&](const Floats<Isa>(&weights)[kPanels], std::size_t c) {
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
-        const Floats<Isa> activation = broadcast<Isa>(in[t * columns + c]);
+        const Floats<Isa> activation = broadcast<Isa>(in[t * row_floats + c]);
         for (int p = 0; p < kPanels; ++p) {
           sums[t][p] = multiply_add(weights[p], activation, sums[t][p]);
         }

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #define SLUICE_INLINE [[gnu::always_inline]] static inline
 
@@ -27,6 +28,16 @@ template <typename Isa>
 struct Integers {
   typename Isa::I v[kRegisters<Isa>];
 };
+
+// Calls body(i) for i = 0 .. kCount - 1, each a constant: what arrays it indexes stays in
+// registers.
+template <int kCount, typename Body>
+SLUICE_INLINE void unrolled(const Body& body) {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
+    (body(std::integral_constant<int, kIndex>{}), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
 
 // Calls body(i) for each register i and keeps what it returns.
 template <typename Isa, typename Body>
@@ -149,21 +160,21 @@ SLUICE_INLINE void add_dot(const Integers<Isa>& weights, typename Isa::I activat
   }
 }
 
-// Adds a dot product of two BF16 numbers in each lane, the first of a pair in its low half.
+// sum + a dot product of two BF16 numbers in each lane, the first of a pair in its low half.
 template <typename Isa>
-SLUICE_INLINE void add_pair_dot(const Integers<Isa>& weights, typename Isa::I activations,
-                                Floats<Isa>& sum) {
-  for (int i = 0; i < kRegisters<Isa>; ++i) {
+SLUICE_INLINE Floats<Isa> add_pair_dot(const Integers<Isa>& weights, typename Isa::I activations,
+                                       const Floats<Isa>& sum) {
+  return each_float<Isa>([&](int i) {
     if constexpr (Isa::kPairDot) {
-      sum.v[i] = Isa::pair_dot(sum.v[i], weights.v[i], activations);
+      return Isa::pair_dot(sum.v[i], weights.v[i], activations);
     } else {
       const auto high_half = Isa::broadcast(static_cast<std::int32_t>(0xffff0000));
       const auto even = [](auto pair) { return Isa::as_float(Isa::template shift_left<16>(pair)); };
       const auto odd = [&](auto pair) { return Isa::as_float(Isa::bits_and(pair, high_half)); };
-      sum.v[i] = Isa::multiply_add(even(weights.v[i]), even(activations), sum.v[i]);
-      sum.v[i] = Isa::multiply_add(odd(weights.v[i]), odd(activations), sum.v[i]);
+      const auto first = Isa::multiply_add(even(weights.v[i]), even(activations), sum.v[i]);
+      return Isa::multiply_add(odd(weights.v[i]), odd(activations), first);
     }
-  }
+  });
 }
 
 }  // namespace sluice

@@ -65,7 +65,7 @@ class Probe {
     const std::size_t rows = panels * kPanelRows;
     out_.resize(std::max(out_.size(), rows * tokens));
     const ActivationForm form = activation_form(type, precision_);
-    in_.resize(std::max(in_.size(), activation_bytes(form, columns_) * tokens));
+    in_.resize(std::max(in_.size(), activation_row_bytes(form, columns_) * tokens));
     product({.type = type,
              .panels = weights_.data(),
              .rows = rows,
@@ -127,12 +127,12 @@ double element_seconds(const ModelConfig& config) {
   const std::vector<float> weight(columns, 1.0f);
   std::vector<float> row(columns, 0.5f);
   constexpr auto kForm = ActivationForm::kInt8;
-  std::vector<std::byte> groups(activation_bytes(kForm, columns));
+  std::vector<std::byte> groups(activation_row_bytes(kForm, columns));
   const double seconds = best_seconds(4, [&] {
     for (int i = 0; i < 8; ++i) {
       row_kernels().norm(row.data(), weight.data(), 1e-5f, columns, row.data());
       if (columns % kActivationGroup == 0) {
-        convert_activations(kForm, row.data(), 1, columns, groups.data());
+        convert_activations(kForm, row.data(), columns, groups.data());
       }
     }
   });

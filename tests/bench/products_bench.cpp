@@ -65,17 +65,21 @@ class Weights {
 
 struct Inputs {
   Inputs(ActivationForm form_, std::size_t tokens, std::size_t columns)
-      : form(form_), f32(tokens * columns), in(tokens * activation_bytes(form, columns)) {
+      : form(form_), f32(tokens * columns), in(tokens * activation_row_bytes(form, columns)) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     for (float& value : f32) value = normal(random);
     convert(tokens, columns);
   }
   void convert(std::size_t tokens, std::size_t columns) {
-    if (form == ActivationForm::kF32) {
-      std::memcpy(in.data(), f32.data(), in.size());
-    } else {
-      convert_activations(form, f32.data(), tokens, columns, in.data());
+    for (std::size_t t = 0; t < tokens; ++t) {
+      const float* from = f32.data() + t * columns;
+      std::byte* to = in.data() + t * activation_row_bytes(form, columns);
+      if (form == ActivationForm::kF32) {
+        std::memcpy(to, from, columns * sizeof(float));
+      } else {
+        convert_activations(form, from, columns, to);
+      }
     }
   }
   ActivationForm form;

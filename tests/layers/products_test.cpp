@@ -62,11 +62,14 @@ struct Case {
   }
 
   void convert() {
-    form_in.resize(tokens * activation_bytes(form, columns));
-    if (form == ActivationForm::kF32) {
-      std::memcpy(form_in.data(), in.data(), form_in.size());
-    } else {
-      convert_activations(form, in.data(), tokens, columns, form_in.data());
+    form_in.resize(tokens * activation_row_bytes(form, columns));
+    for (std::size_t t = 0; t < tokens; ++t) {
+      std::byte* row = form_in.data() + t * activation_row_bytes(form, columns);
+      if (form == ActivationForm::kF32) {
+        std::memcpy(row, &in[t * columns], columns * sizeof(float));
+      } else {
+        convert_activations(form, &in[t * columns], columns, row);
+      }
     }
   }
 
@@ -145,7 +148,8 @@ struct Truth {
 std::vector<Truth> truth_of(const Case& c) {
   std::vector<double> converted(c.in.size());
   for (std::size_t i = 0; i < converted.size(); ++i) {
-    converted[i] = form_value(c.form, c.form_in.data(), i);
+    const std::size_t row = i / c.columns * activation_row_bytes(c.form, c.columns);
+    converted[i] = form_value(c.form, c.form_in.data() + row, i % c.columns);
   }
   std::vector<Truth> all(c.tokens * c.rows);
   for (std::size_t t = 0; t < c.tokens; ++t) {
@@ -293,7 +297,7 @@ TEST_CASE("products: a token's bits don't depend on its company, the panels or t
       std::vector<float> row(kRows);
       for (std::size_t t = 0; t < kTokens; t += 5) {
         ProductArgs alone = c.args(row.data());
-        alone.in += t * activation_bytes(c.form, c.columns);
+        alone.in += t * activation_row_bytes(c.form, c.columns);
         alone.tokens = 1;
         product(alone);
         CAPTURE(t);
@@ -317,12 +321,12 @@ TEST_CASE("products: activations are converted to the same bits by every instruc
   for (std::size_t i = 0; i < in.size(); ++i) in[i] *= std::exp2(static_cast<float>(i / 32) - 50);
   for (const ActivationForm form :
        {ActivationForm::kBf16, ActivationForm::kInt8, ActivationForm::kInt16}) {
-    std::vector<std::byte> best(activation_bytes(form, in.size()));
-    convert_activations(form, in.data(), 2, in.size() / 2, best.data());
+    std::vector<std::byte> best(activation_row_bytes(form, in.size()));
+    convert_activations(form, in.data(), in.size(), best.data());
     for (const std::string_view isa : product_isas()) {
       const IsaScope scope(isa);
       std::vector<std::byte> converted(best.size());
-      convert_activations(form, in.data(), 2, in.size() / 2, converted.data());
+      convert_activations(form, in.data(), in.size(), converted.data());
       CAPTURE(isa);
       CHECK(converted == best);
     }
@@ -339,7 +343,7 @@ void check_groups(ActivationForm form, int largest_integer) {
   std::fill_n(in.begin() + kActivationGroup, kActivationGroup, 1e-38f);
   std::vector<Group> groups(32);
   auto* bytes = reinterpret_cast<std::byte*>(groups.data());
-  convert_activations(form, in.data(), 1, in.size(), bytes);
+  convert_activations(form, in.data(), in.size(), bytes);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const Group& group = groups[g];
     float largest = 0;
@@ -369,7 +373,7 @@ TEST_CASE("products: quantised activations are within half a step, and their sum
 TEST_CASE("products: BF16 activations are the nearest, ties to even") {
   const auto converted = [](float value) {
     std::uint16_t half = 0;
-    convert_activations(ActivationForm::kBf16, &value, 1, 1, reinterpret_cast<std::byte*>(&half));
+    convert_activations(ActivationForm::kBf16, &value, 1, reinterpret_cast<std::byte*>(&half));
     return half;
   };
   CHECK(converted(1.0f) == 0x3f80);
