@@ -35,23 +35,34 @@ struct Kernels {
     }
   }
 
-  // One token and one panel: the sums stay in registers.
-  template <DType kType, typename Group>
-  static void vector_panel(const ProductArgs& args, std::size_t panel) {
+  // Few tokens and one panel: a single stream from memory, the sums in registers.
+  template <DType kType, typename Group, int kTokens>
+  static void panel_once(const ProductArgs& args, std::size_t panel) {
     constexpr BlockLayout kLayout = block_layout(kType);
+    const std::size_t row_bytes = activation_row_bytes(args.form, args.columns);
     const std::size_t blocks = args.columns / kLayout.columns();
     const std::byte* block = args.panels + panel * blocks * kLayout.block_bytes();
-    const auto* in = reinterpret_cast<const Group*>(args.in);
-    Floats<Isa> sums[1][1] = {{broadcast<Isa>(0.0f)}};
+    const Group* in[kTokens];
+    Floats<Isa> sums[kTokens][1];
+    for (int t = 0; t < kTokens; ++t) {
+      in[t] = reinterpret_cast<const Group*>(args.in + t * row_bytes);
+      sums[t][0] = broadcast<Isa>(0.0f);
+    }
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
-      for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, ++in) {
+      for (int g = 0; g < static_cast<int>(kLayout.groups); ++g) {
         Weights<Isa> weights[1];
+        prefetch_group<kLayout>(block + kLayout.group_at(g) + kPrefetchBytes);
         unpack<kType>(block, g, weights[0]);
-        const Group* const here[1] = {in};
-        add_group<kLayout>(weights, here, sums);
+        add_group<kLayout>(weights, in, sums);
+        for (int t = 0; t < kTokens; ++t) ++in[t];
       }
     }
-    write(args, panel, 0, sums[0][0]);
+    for (int t = 0; t < kTokens; ++t) write(args, panel, t, sums[t][0]);
+  }
+
+  template <DType kType, typename Group, int kTokens>
+  static void panels_once(const ProductArgs& args, std::size_t first, std::size_t last) {
+    for (; first < last; ++first) panel_once<kType, Group, kTokens>(args, first);
   }
 
   // add_group with sums kept in memory.
@@ -88,9 +99,16 @@ struct Kernels {
       }
     }
     for (std::size_t b = 0; b < blocks; ++b, block += kLayout.block_bytes()) {
+      // Behind a panel's end come those of the next call.
+      const bool inside = b * kLayout.block_bytes() + kPrefetchBytes < panel_bytes;
+      const std::size_t ahead = kPrefetchBytes + (inside ? 0 : (kPanels - 1) * panel_bytes);
       for (int g = 0; g < static_cast<int>(kLayout.groups); ++g, in += sizeof(Group)) {
         Weights<Isa> weights[kPanels];
-        for (int p = 0; p < kPanels; ++p) unpack<kType>(block + p * panel_bytes, g, weights[p]);
+        for (int p = 0; p < kPanels; ++p) {
+          const std::byte* here = block + p * panel_bytes;
+          prefetch_group<kLayout>(here + ahead + kLayout.group_at(g));
+          unpack<kType>(here, g, weights[p]);
+        }
         std::size_t t = 0;
         for (; t + Isa::kTokens <= tokens; t += Isa::kTokens) {
           add_to<kLayout, Isa::kTokens, Group>(weights, in + t * row_bytes, row_bytes, sums + t);
@@ -109,11 +127,17 @@ struct Kernels {
 
   template <DType kType, typename Group>
   static void group_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
-    if (args.tokens == 1) {
-      for (std::size_t panel = first; panel < last; ++panel) {
-        vector_panel<kType, Group>(args, panel);
-      }
-      return;
+    switch (args.tokens) {
+      case 1:
+        return panels_once<kType, Group, 1>(args, first, last);
+      case 2:
+        return panels_once<kType, Group, 2>(args, first, last);
+      case 3:
+        return panels_once<kType, Group, 3>(args, first, last);
+      case 4:
+        return panels_once<kType, Group, 4>(args, first, last);
+      default:
+        break;
     }
     for (std::size_t token = 0; token < args.tokens; token += kTokenBlock) {
       const std::size_t left = args.tokens - token;

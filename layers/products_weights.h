@@ -8,7 +8,7 @@ namespace sluice {
 
 // How far ahead of its reader a panel is fetched. Memory answers after 100 ns and more, in which a
 // core reads 4 KiB.
-inline constexpr std::size_t kPrefetchBytes = 8192;
+inline constexpr std::size_t kPrefetchBytes = 4096;
 
 // Without a dot product of bytes the values are kept as pairs of 16 bits: those of the even and of
 // the odd columns of each quad plane.
@@ -94,14 +94,19 @@ SLUICE_INLINE void unpack_scales(const std::byte* block, int g, const Floats<Isa
   }
 }
 
-// Unpacks group `g` of the block at `block`, and has those to come fetched.
+// Has a group fetched that will be read later on.
+template <BlockLayout kLayout>
+SLUICE_INLINE void prefetch_group(const std::byte* ahead) {
+  for (std::size_t line = 0; line < kLayout.block_bytes() / kLayout.groups; line += 64) {
+    __builtin_prefetch(ahead + line);
+  }
+}
+
+// Unpacks group `g` of the block at `block`.
 template <DType kType, typename Isa>
 SLUICE_INLINE void unpack(const std::byte* block, int g, Weights<Isa>& weights) {
   constexpr BlockLayout kLayout = block_layout(kType);
   const std::byte* group = block + kLayout.group_at(g);
-  for (std::size_t line = 0; line < kLayout.block_bytes() / kLayout.groups; line += 64) {
-    __builtin_prefetch(group + kPrefetchBytes + line);
-  }
   const auto d = load_halves<Isa>(block);
   Floats<Isa> m = d;
   if constexpr (kLayout.mins) m = load_halves<Isa>(block + kMinAt);
