@@ -69,25 +69,28 @@ class Bench {
     std::size_t done = 0;
     for (std::size_t round = 0; round <= options_.repeats; ++round) {
       for (BenchRow& row : rows_) {
+        const MachineRates rates = meter_.measure();
         const double seconds = row.name == "prefill" ? prefill(row) : generate(row);
-        // The first round warms up.
-        if (round > 0) row.speeds.push_back(static_cast<double>(tokens_of(row)) / seconds);
+        if (round > 0) add(row, seconds, rates);  // the first round warms up
         bar.update(done += tokens_of(row), (options_.repeats + 1) * total);
       }
     }
   }
 
-  std::vector<BenchRow> rows(const MachineRates& rates) {
-    for (BenchRow& row : rows_) {
-      const PassWork work = work_of(row);
-      const Bound bound = bound_of(model_.layout, plan_, rates, target_.link, work);
-      row.limit = static_cast<double>(tokens_of(row)) / bound.seconds;
-      row.bound_by = bound.by;
-    }
-    return rows_;
-  }
+  const std::vector<BenchRow>& rows() const { return rows_; }
+  MachineRates rates() const { return median_of(rates_); }
 
  private:
+  void add(BenchRow& row, double seconds, const MachineRates& rates) {
+    const Bound bound = bound_of(model_.layout, plan_, rates, target_.link, work_of(row));
+    const auto tokens = static_cast<double>(tokens_of(row));
+    row.speeds.push_back(tokens / seconds);
+    row.limits.push_back(tokens / bound.seconds);
+    row.fractions.push_back(bound.seconds / seconds);
+    row.bound_by = bound.by;
+    rates_.push_back(rates);
+  }
+
   void add_cases(std::size_t tokens) {
     rows_.push_back({.name = "prefill", .tokens = tokens});
     for (const std::size_t sequences : options_.sequences) {
@@ -162,6 +165,8 @@ class Bench {
   Plan plan_;
   std::optional<LoadedModel> loaded_;
   std::vector<BenchRow> rows_;
+  MachineMeter meter_;
+  std::vector<MachineRates> rates_;  // as measured before each case
 };
 
 // The model's name, and itself in memory if it is a shape.
@@ -187,7 +192,6 @@ struct BenchModel {
 
 }  // namespace
 
-// Limits are measured before and after, for a machine's change while others use it.
 int bench_command(const BenchOptions& options) try {
   if (!options.isa.empty()) force_product_isa(options.isa);
   const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
@@ -195,17 +199,15 @@ int bench_command(const BenchOptions& options) try {
   if (options.on.threads > 0) machine.threads = options.on.threads;
   const BenchModel model(options, &interrupted);
   Bench bench(options, *model.open, &interrupted);
-  machine.rates = measure_machine();
   {
     ProgressBar bar("measuring", false, options.quiet);
     bench.run(bar);
   }
-  machine.rates = best_of(machine.rates, measure_machine());
-  const std::vector<BenchRow> rows = bench.rows(machine.rates);
+  machine.rates = bench.rates();
   const std::string_view weights = main_type(model.open->layout);
-  std::cout << print_bench(machine, rows, model.name, weights) << std::flush;
+  std::cout << print_bench(machine, bench.rows(), model.name, weights) << std::flush;
   if (!options.json_file.empty()) {
-    write_file(options.json_file, print_bench_json(machine, rows, model.name, weights));
+    write_file(options.json_file, print_bench_json(machine, bench.rows(), model.name, weights));
   }
   return 0;
 } catch (const Interrupted&) {

@@ -59,12 +59,8 @@ std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>
     const std::string spread = format("(%.1f..%.1f)", *least, *most);
     out += format("%-8s %9zu %7zu %11.1f  %-20s %8.1f  %-5.*s %5.1f %%\n",
                   std::string(row.name).c_str(), row.sequences, row.tokens, speed, spread.c_str(),
-                  row.limit, static_cast<int>(row.bound_by.size()), row.bound_by.data(),
-                  100.0 * speed / row.limit);
-  }
-  const auto is_int8 = [](const BenchRow& row) { return row.bound_by == "int8"; };
-  if (machine.isa == "avx512-vnni" && std::any_of(rows.begin(), rows.end(), is_int8)) {
-    out += "\nActivations meet quantised weights as two planes of int8: 50 % is all there is.\n";
+                  median(row.limits), static_cast<int>(row.bound_by.size()), row.bound_by.data(),
+                  100.0 * median(row.fractions));
   }
   return out;
 }
@@ -94,8 +90,8 @@ std::string print_bench_json(const BenchMachine& machine, const std::vector<Benc
                             {"tokens_per_second", speed},
                             {"tokens_per_second_min", *least},
                             {"tokens_per_second_max", *most},
-                            {"limit_tokens_per_second", row.limit},
-                            {"fraction", speed / row.limit},
+                            {"limit_tokens_per_second", median(row.limits)},
+                            {"fraction", median(row.fractions)},
                             {"bound_by", row.bound_by}});
   }
   return json.dump(2) + "\n";

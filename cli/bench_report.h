@@ -16,15 +16,16 @@ struct BenchMachine {
   std::size_t threads = 0;
   std::string_view isa;
   double load_average = 0.0;  // of the minute before: what else ran
-  MachineRates rates;
+  MachineRates rates;         // medians
 };
 
 struct BenchRow {
   std::string_view name;  // "prefill", "decode" or "batch"
   std::size_t sequences = 1;
-  std::size_t tokens = 0;        // of each sequence's prompt
-  std::vector<double> speeds{};  // tokens/s of all sequences, one a round
-  double limit = 0.0;            // tokens/s
+  std::size_t tokens = 0;           // of each sequence's prompt
+  std::vector<double> speeds{};     // tokens/s of all sequences, one a round
+  std::vector<double> limits{};     // tokens/s that the machine allowed just before
+  std::vector<double> fractions{};  // of those limits
   std::string_view bound_by;
 };
 

@@ -3,44 +3,28 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "layers/products_isa.h"
 #include "memory/clock.h"
-#include "memory/host_store.h"
 #include "memory/parallel.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kReadBytes = 512_MiB;  // beyond any cache
+constexpr std::size_t kMemoryBytes = 256_MiB;  // beyond any cache
 constexpr std::size_t kPieceBytes = 1_MiB;
 constexpr std::size_t kPeakRepeats = 20000;
 constexpr std::size_t kPeakPieces = 64;
-constexpr int kRuns = 5;
+constexpr int kRuns = 3;
 
-void measure_memory(MachineRates& rates) {
-  HostStore memory(kReadBytes, false);
-  std::byte* begin = memory.data();
-  constexpr std::size_t kPieces = kReadBytes / kPieceBytes;
-  const auto over_pieces = [](std::size_t count, const auto& work) {
-    parallel_for(count, 1, [&](std::size_t first, std::size_t last) {
-      for (std::size_t piece = first; piece < last; ++piece) work(piece * kPieceBytes);
-    });
-  };
-  over_pieces(kPieces, [&](std::size_t at) { std::memset(begin + at, 1, kPieceBytes); });
-  std::atomic<float> sink{0.0f};
-  const auto read = product_peaks().read;
-  const double reading = best_seconds(kRuns, [&] {
-    over_pieces(kPieces, [&](std::size_t at) { sink = read(begin + at, kPieceBytes); });
+// Calls work(offset) for pieces that cover the first `bytes`.
+template <typename Work>
+void over_pieces(std::size_t bytes, const Work& work) {
+  parallel_for(bytes / kPieceBytes, 1, [&](std::size_t first, std::size_t last) {
+    for (std::size_t piece = first; piece < last; ++piece) work(piece * kPieceBytes);
   });
-  const double copying = best_seconds(kRuns, [&] {
-    over_pieces(kPieces / 2, [&](std::size_t at) {
-      std::memcpy(begin + kReadBytes / 2 + at, begin + at, kPieceBytes);
-    });
-  });
-  rates.read_bytes_per_second = static_cast<double>(kReadBytes) / reading;
-  rates.copy_bytes_per_second = static_cast<double>(kReadBytes / 2) / copying;
 }
 
 double measure_peak(const ArithmeticPeak& peak) {
@@ -61,22 +45,44 @@ double MachineRates::operations_per_second(DType type) const {
   return type == DType::kBF16 ? std::max(bf16_per_second, fp32_per_second) : fp32_per_second;
 }
 
-MachineRates measure_machine() {
-  MachineRates rates;
+MachineMeter::MachineMeter() : memory_(kMemoryBytes, false) {
+  over_pieces(kMemoryBytes,
+              [&](std::size_t at) { std::memset(memory_.data() + at, 1, kPieceBytes); });
+}
+
+MachineRates MachineMeter::measure() {
   const ProductPeaks peaks = product_peaks();
+  MachineRates rates;
   rates.fp32_per_second = measure_peak(peaks.multiply_add);
   rates.bf16_per_second = measure_peak(peaks.bf16_dot);
   rates.int8_per_second = measure_peak(peaks.dot);
-  measure_memory(rates);
+  std::byte* begin = memory_.data();
+  std::atomic<float> sink{0.0f};
+  const double reading = best_seconds(kRuns, [&] {
+    over_pieces(kMemoryBytes, [&](std::size_t at) { sink = peaks.read(begin + at, kPieceBytes); });
+  });
+  constexpr std::size_t kHalf = kMemoryBytes / 2;
+  const double copying = best_seconds(kRuns, [&] {
+    over_pieces(kHalf,
+                [&](std::size_t at) { std::memcpy(begin + kHalf + at, begin + at, kPieceBytes); });
+  });
+  rates.read_bytes_per_second = static_cast<double>(kMemoryBytes) / reading;
+  rates.copy_bytes_per_second = static_cast<double>(kHalf) / copying;
   return rates;
 }
 
-MachineRates best_of(const MachineRates& a, const MachineRates& b) {
-  return {std::max(a.read_bytes_per_second, b.read_bytes_per_second),
-          std::max(a.copy_bytes_per_second, b.copy_bytes_per_second),
-          std::max(a.fp32_per_second, b.fp32_per_second),
-          std::max(a.bf16_per_second, b.bf16_per_second),
-          std::max(a.int8_per_second, b.int8_per_second)};
+MachineRates median_of(std::span<const MachineRates> all) {
+  MachineRates median;
+  for (double MachineRates::*rate :
+       {&MachineRates::read_bytes_per_second, &MachineRates::copy_bytes_per_second,
+        &MachineRates::fp32_per_second, &MachineRates::bf16_per_second,
+        &MachineRates::int8_per_second}) {
+    std::vector<double> values;
+    for (const MachineRates& one : all) values.push_back(one.*rate);
+    std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+    median.*rate = values[values.size() / 2];
+  }
+  return median;
 }
 
 }  // namespace sluice

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "memory/dtype.h"
+#include "memory/host_store.h"
 
 namespace sluice {
 
@@ -19,9 +21,18 @@ struct MachineRates {
   double operations_per_second(DType type) const;
 };
 
-// Takes about a second. The best of several runs each: other work only takes away.
-MachineRates measure_machine();
-// The better of each.
-MachineRates best_of(const MachineRates& a, const MachineRates& b);
+// Measures again and again, a twentieth of a second each time: a shared machine changes.
+class MachineMeter {
+ public:
+  MachineMeter();  // takes memory that no cache holds
+  // The best of a few runs each: other work only takes away.
+  MachineRates measure();
+
+ private:
+  HostStore memory_;
+};
+
+// The median of each.
+MachineRates median_of(std::span<const MachineRates> rates);
 
 }  // namespace sluice
