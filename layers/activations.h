@@ -27,9 +27,9 @@ inline constexpr std::size_t kActivationGroup = 32;
 // 32 consecutive activations of one token as integers q of one scale: kInt8's -127..127.
 struct alignas(16) Int8Group {
   std::int8_t high[kActivationGroup];
-  float scale;                // value = scale * q
-  std::int32_t half_sums[2];  // of q over columns 0..15 and 16..31
-  std::int32_t sum;           // and over all
+  float scale;                      // value = scale * q
+  std::int32_t minus_half_sums[2];  // - the sums of q over columns 0..15 and 16..31
+  std::int32_t minus_sum;           // and - that over all
 };
 static_assert(sizeof(Int8Group) == 48);
 
@@ -38,8 +38,8 @@ struct alignas(16) Int16Group {
   std::int8_t high[kActivationGroup];
   std::int8_t low[kActivationGroup];  // -64..63
   float scale;
-  std::int32_t half_sums[2];
-  std::int32_t sum;
+  std::int32_t minus_half_sums[2];
+  std::int32_t minus_sum;
 };
 static_assert(sizeof(Int16Group) == 80);
 

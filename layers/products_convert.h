@@ -54,9 +54,9 @@ struct Converter {
     for (int h = 0; h < 2; ++h) {
       std::int32_t sum = 0;
       for (int i = 0; i < 16; ++i) sum += q[16 * h + i];
-      out.half_sums[h] = sum;
+      out.minus_half_sums[h] = -sum;
     }
-    out.sum = out.half_sums[0] + out.half_sums[1];
+    out.minus_sum = out.minus_half_sums[0] + out.minus_half_sums[1];
   }
 
   template <typename Group>

@@ -119,14 +119,16 @@ SLUICE_INLINE void add_group_of(const Weights<Isa> (&weights)[kPanels],
                                 const Values* const (&values)[kTokens],
                                 Floats<Isa> (&sums)[kTokens][kPanels]) {
   constexpr int kParts = kLayout.halves ? 2 : 1;
-  Integers<Isa> in_sums[2][kTokens];
+  Integers<Isa> minus_sums[2][kTokens];
   Integers<Isa> from[2][kTokens];  // - offset * sum, since weights mean q - offset
   for (int h = 0; h < kParts; ++h) {
     for (int t = 0; t < kTokens; ++t) {
-      in_sums[h][t] = broadcast<Isa>(kLayout.halves ? in[t]->half_sums[h] : in[t]->sum);
-      from[h][t] = broadcast<Isa>(0);
+      minus_sums[h][t] =
+          broadcast<Isa>(kLayout.halves ? in[t]->minus_half_sums[h] : in[t]->minus_sum);
       if constexpr (kLayout.offset_log2 >= 0) {
-        from[h][t] = subtract(from[h][t], shift<kLayout.offset_log2>(in_sums[h][t]));
+        from[h][t] = shift<kLayout.offset_log2>(minus_sums[h][t]);
+      } else {
+        from[h][t] = broadcast<Isa>(0);
       }
     }
   }
@@ -140,7 +142,7 @@ SLUICE_INLINE void add_group_of(const Weights<Isa> (&weights)[kPanels],
         sum = multiply_add(weights[p].scale[1], to_float(total[1][t][p]), sum);
       }
       for (int h = 0; h < kParts && kLayout.mins; ++h) {
-        sum = multiply_add(weights[p].min[h], to_float(in_sums[h][t]), sum);
+        sum = multiply_add(weights[p].minus_min[h], to_float(minus_sums[h][t]), sum);
       }
       sums[t][p] = multiply_add(sum, broadcast<Isa>(in[t]->scale), sums[t][p]);
     }

@@ -18,7 +18,7 @@ struct Weights {
   Integers<Isa> even[Isa::kByteDot ? 1 : 8];
   Integers<Isa> odd[Isa::kByteDot ? 1 : 8];
   Floats<Isa> scale[2];  // of all columns, or of the first and last 16
-  Floats<Isa> min[2];
+  Floats<Isa> minus_min[2];
 };
 
 // Quad plane kJ of a group: byte 4 r + i is the value q of row r, column 4 kJ + i.
@@ -55,7 +55,7 @@ SLUICE_INLINE void unpack_values(const std::byte* group, Weights<Isa>& weights) 
   if constexpr (kJ < 7) unpack_values<kLayout, kJ + 1>(group, weights);
 }
 
-// The scales (and mins) of group `g`, given the block's d (and m, or dmin negated).
+// The scales (and mins, negated) of group `g`, given the block's d and dmin, or m negated.
 template <DType kType, typename Isa>
 SLUICE_INLINE void unpack_scales(const std::byte* block, int g, const Floats<Isa>& d,
                                  const Floats<Isa>& m, Weights<Isa>& weights) {
@@ -66,7 +66,7 @@ SLUICE_INLINE void unpack_scales(const std::byte* block, int g, const Floats<Isa
     const auto scale = bits_or(masked(low, 15), shift<4>(masked(high, 3)));
     const auto min = bits_or(shift<-4>(low), shift<2>(masked(high, 12)));
     weights.scale[0] = multiply(d, to_float(scale));
-    weights.min[0] = multiply(m, to_float(min));
+    weights.minus_min[0] = multiply(m, to_float(min));
   } else if constexpr (kType == DType::kQ6_K) {
     for (int h = 0; h < 2; ++h) {
       const auto scale = load_signed<Isa>(block + kScalesQ6At + 16 * (2 * g + h));
@@ -76,7 +76,7 @@ SLUICE_INLINE void unpack_scales(const std::byte* block, int g, const Floats<Isa
     for (int h = 0; h < 2; ++h) {
       const auto both = load_unsigned<Isa>(block + kScalesQ2At + 16 * (2 * g + h));
       weights.scale[h] = multiply(d, to_float(masked(both, 15)));
-      weights.min[h] = multiply(m, to_float(shift<-4>(both)));
+      weights.minus_min[h] = multiply(m, to_float(shift<-4>(both)));
     }
   } else if constexpr (kType == DType::kQ3_K) {
     const auto lows = load_unsigned<Isa>(block + kScalesQ3At + 16 * g);
@@ -90,7 +90,7 @@ SLUICE_INLINE void unpack_scales(const std::byte* block, int g, const Floats<Isa
     }
   } else {
     weights.scale[0] = d;
-    if constexpr (block_layout(kType).mins) weights.min[0] = m;
+    if constexpr (block_layout(kType).mins) weights.minus_min[0] = m;
   }
 }
 
@@ -110,7 +110,7 @@ SLUICE_INLINE void unpack(const std::byte* block, int g, Weights<Isa>& weights) 
   const auto d = load_halves<Isa>(block);
   Floats<Isa> m = d;
   if constexpr (kLayout.mins) m = load_halves<Isa>(block + kMinAt);
-  if constexpr (kLayout.groups > 1) m = multiply(m, broadcast<Isa>(-1.0f));
+  if constexpr (kLayout.groups == 1) m = multiply(m, broadcast<Isa>(-1.0f));
   unpack_scales<kType>(block, g, d, m, weights);
   unpack_values<kLayout>(group, weights);
 }

@@ -353,9 +353,9 @@ void check_groups(ActivationForm form, int largest_integer) {
       sums[i / 16] += integer(group, i);
     }
     CAPTURE(g);
-    CHECK(group.half_sums[0] == sums[0]);
-    CHECK(group.half_sums[1] == sums[1]);
-    CHECK(group.sum == sums[0] + sums[1]);
+    CHECK(group.minus_half_sums[0] == -sums[0]);
+    CHECK(group.minus_half_sums[1] == -sums[1]);
+    CHECK(group.minus_sum == -sums[0] - sums[1]);
     for (std::size_t i = 0; i < kActivationGroup; ++i) {
       REQUIRE(std::abs(integer(group, i)) <= largest_integer);
       const double error = std::abs(form_value(form, bytes, g * kActivationGroup + i) -
