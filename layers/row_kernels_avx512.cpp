@@ -1,6 +1,11 @@
 #include <cmath>
 
 #if defined(__x86_64__)
+// GCC 12's own intrinsics start from an undefined register, which it then warns of.
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
 #endif
 
