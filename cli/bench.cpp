@@ -11,7 +11,7 @@
 #include "cli/output_file.h"
 #include "cli/progress.h"
 #include "cli/session.h"
-#include "layers/products.h"
+#include "layers/isa.h"
 #include "memory/clock.h"
 #include "memory/error.h"
 #include "memory/units.h"
@@ -193,7 +193,7 @@ struct BenchModel {
 }  // namespace
 
 int bench_command(const BenchOptions& options) try {
-  if (!options.isa.empty()) force_product_isa(options.isa);
+  if (!options.isa.empty()) force_isa(options.isa);
   const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
   BenchMachine machine = describe_machine();
   if (options.on.threads > 0) machine.threads = options.on.threads;

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "cli/format.h"
-#include "layers/products.h"
+#include "layers/isa.h"
 #include "memory/error.h"
 #include "memory/printable.h"
 #include "memory/units.h"
@@ -30,7 +30,7 @@ BenchMachine describe_machine() {
   BenchMachine machine;
   machine.processor = processor_name();
   machine.threads = std::max(1U, std::thread::hardware_concurrency());
-  machine.isa = product_isa();
+  machine.isa = isa_name();
   if (getloadavg(&machine.load_average, 1) != 1) machine.load_average = -1.0;
   return machine;
 }

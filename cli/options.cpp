@@ -182,7 +182,8 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
   app.add_option("--repeats", o.repeats, "Rounds over all cases")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--isa", o.isa, "Compute with a lower instruction set: avx2, baseline")
+  app.add_option("--isa", o.isa,
+                 "Compute with a lower instruction set: avx512-vnni, avx-vnni, avx2, baseline")
       ->type_name("NAME");
   app.add_option("--json", o.json_file, "Write limits and results as JSON")->type_name("FILE");
   app.add_flag("-q,--quiet", o.quiet, "No progress");

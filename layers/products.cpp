@@ -1,13 +1,10 @@
 #include "layers/products.h"
 
-#include <cpuid.h>
-
 #include <algorithm>
-#include <array>
 #include <cassert>
 
+#include "layers/isa.h"
 #include "layers/products_isa.h"
-#include "memory/error.h"
 #include "memory/parallel.h"
 #include "memory/units.h"
 
@@ -15,44 +12,20 @@ namespace sluice {
 
 namespace {
 
-// GCC 12 can't be asked for it by name. To be looked for where there is AVX2.
-bool has_avx_vnni() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
-}
-
-struct IsaTable {
-  std::array<const ProductKernels*, 5> kernels{};
-  std::array<std::string_view, 5> names{};
-  std::size_t count = 0;
-  const ProductKernels* used = nullptr;
-
-  IsaTable() {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vnni")) {
-      if (__builtin_cpu_supports("avx512bf16")) add(kProductsAvx512Bf16);
-      add(kProductsAvx512);
-    }
-    // Every processor with AVX2 has F16C, which clang 14 can't ask for.
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-      if (has_avx_vnni()) add(kProductsAvxVnni);
-      add(kProductsAvx2);
-    }
-    add(kProductsBaseline);
-    used = kernels[0];
+const ProductKernels& product_kernels() {
+  switch (isa()) {
+    case Isa::kAvx512Bf16:
+      return kProductsAvx512Bf16;
+    case Isa::kAvx512:
+      return kProductsAvx512;
+    case Isa::kAvxVnni:
+      return kProductsAvxVnni;
+    case Isa::kAvx2:
+      return kProductsAvx2;
+    case Isa::kBaseline:
+      break;
   }
-
-  void add(const ProductKernels& isa) {
-    kernels[count] = &isa;
-    names[count++] = isa.name;
-  }
-};
-
-IsaTable& isa_table() {
-  static IsaTable table;
-  return table;
+  return kProductsBaseline;
 }
 
 // A piece of work worth handing to another thread, in the time of the kernels: waking one costs
@@ -122,7 +95,7 @@ ActivationForm activation_form(DType weights, Precision precision) {
 void convert_activations(ActivationForm form, const float* in, std::size_t columns,
                          std::byte* out) {
   assert(form == ActivationForm::kBf16 || columns % kActivationGroup == 0);
-  isa_table().used->convert(form, in, columns, out);
+  product_kernels().convert(form, in, columns, out);
 }
 
 void product(const ProductArgs& args) {
@@ -130,7 +103,7 @@ void product(const ProductArgs& args) {
 }
 
 void products(std::span<const ProductArgs> all) {
-  const ProductKernels& kernels = *isa_table().used;
+  const ProductKernels& kernels = product_kernels();
   std::size_t count = 0;
   double seconds = 0.0;
   for (const ProductArgs& args : all) {
@@ -155,26 +128,7 @@ void products(std::span<const ProductArgs> all) {
 }
 
 ProductPeaks product_peaks() {
-  return isa_table().used->peaks();
-}
-
-std::span<const std::string_view> product_isas() {
-  return {isa_table().names.data(), isa_table().count};
-}
-
-std::string_view product_isa() {
-  return isa_table().used->name;
-}
-
-void force_product_isa(std::string_view name) {
-  IsaTable& table = isa_table();
-  for (std::size_t i = 0; i < table.count; ++i) {
-    if (table.names[i] != name) continue;
-    table.used = table.kernels[i];
-    return;
-  }
-  throw Error(ErrorKind::kUsage, text("instruction set ", name,
-                                      " is not supported here; the best is ", table.names[0]));
+  return product_kernels().peaks();
 }
 
 }  // namespace sluice

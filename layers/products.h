@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "layers/activations.h"
 #include "memory/dtype.h"
@@ -40,12 +39,5 @@ struct ProductArgs {
 // depend on each other are one loop: what one of them is too small to be split for, all are not.
 void product(const ProductArgs& args);
 void products(std::span<const ProductArgs> all);
-
-// The instruction sets compiled in and supported by this machine, best first ("avx512-vnni",
-// "avx2", "baseline"). The best is used unless another is forced; results agree between them
-// within rounding. Forcing is for tests and benchmarks: not while products run.
-std::span<const std::string_view> product_isas();
-std::string_view product_isa();
-void force_product_isa(std::string_view name);  // Error{kUsage} if not supported here
 
 }  // namespace sluice

@@ -1,6 +1,4 @@
 // What AVX-512 with VNNI and BF16 has beyond the former: dot products of BF16 pairs.
-#if defined(__x86_64__)
-
 #include "layers/products_avx512.h"
 #include "layers/products_kernels.h"
 #include "layers/products_peak.h"
@@ -29,8 +27,6 @@ ProductPeaks peaks() {
 
 }  // namespace
 
-const ProductKernels kProductsAvx512Bf16 = {"avx512-bf16", Converter<Avx512>::run, panels, peaks};
+const ProductKernels kProductsAvx512Bf16 = {Converter<Avx512>::run, panels, peaks};
 
 }  // namespace sluice
-
-#endif

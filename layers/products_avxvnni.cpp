@@ -1,6 +1,4 @@
 // Product kernels for AVX2 with VNNI, which processors without AVX-512 have.
-#if defined(__x86_64__)
-
 #include "layers/products_avx2.h"
 #include "layers/products_kernels.h"
 #include "layers/products_peak.h"
@@ -19,9 +17,7 @@ struct AvxVnni : Avx2 {
 
 }  // namespace
 
-const ProductKernels kProductsAvxVnni = {"avx-vnni", Converter<AvxVnni>::run,
-                                         Kernels<AvxVnni>::panels, Peaks<AvxVnni>::all};
+const ProductKernels kProductsAvxVnni = {Converter<AvxVnni>::run, Kernels<AvxVnni>::panels,
+                                         Peaks<AvxVnni>::all};
 
 }  // namespace sluice
-
-#endif

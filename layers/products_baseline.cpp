@@ -1,6 +1,4 @@
 // Product kernels for any x86-64-v2 machine (SSE4.1): sixteen rows are four registers.
-#if defined(__x86_64__)
-
 #include <smmintrin.h>
 
 #include "layers/products_kernels.h"
@@ -71,9 +69,7 @@ struct Baseline {
 
 }  // namespace
 
-const ProductKernels kProductsBaseline = {"baseline", Converter<Baseline>::run,
-                                          Kernels<Baseline>::panels, Peaks<Baseline>::all};
+const ProductKernels kProductsBaseline = {Converter<Baseline>::run, Kernels<Baseline>::panels,
+                                          Peaks<Baseline>::all};
 
 }  // namespace sluice
-
-#endif

@@ -1,8 +1,6 @@
 // What products.cpp asks of the kernels of one instruction set.
 #pragma once
 
-#include <string_view>
-
 #include "layers/products.h"
 
 namespace sluice {
@@ -21,7 +19,6 @@ struct ProductPeaks {
 
 // Compiled from one source, layers/products_kernels.h, once for each instruction set.
 struct ProductKernels {
-  std::string_view name;
   void (*convert)(ActivationForm form, const float* in, std::size_t count, std::byte* out);
   // Panels [first, last) of `args` with all its tokens, on this thread.
   void (*panels)(const ProductArgs& args, std::size_t first, std::size_t last);

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 #include "memory/kv_pages.h"
 
@@ -30,7 +29,6 @@ constexpr std::size_t attend_scratch_floats(const KvLayout& layout, std::size_t 
 }
 
 struct RowKernels {
-  std::string_view isa;
   void (*norm)(const float* in, const float* weight, float epsilon, std::size_t columns,
                float* out);
   void (*swiglu)(const float* gate, const float* up, const float* gate_bias, const float* up_bias,
@@ -44,7 +42,7 @@ struct RowKernels {
   void (*attend)(const AttendBlock& block);
 };
 
-// The best set that this machine runs.
+// Of the instruction set in use.
 const RowKernels& row_kernels();
 
 namespace baseline {

@@ -1,8 +1,6 @@
 #include <cmath>
 
-#if defined(__x86_64__)
 #include <immintrin.h>
-#endif
 
 #include "layers/row_kernels.h"
 #include "memory/quant.h"
@@ -12,6 +10,6 @@ namespace {
 #include "layers/row_kernels.inc"
 }  // namespace
 
-const RowKernels kRowKernels = {"baseline", norm, swiglu, rotate, store_token, attend};
+const RowKernels kRowKernels = {norm, swiglu, rotate, store_token, attend};
 
 }  // namespace sluice::baseline

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/isa.h"
 #include "layers/products.h"
 #include "memory/packed.h"
 #include "memory/parallel.h"
@@ -233,7 +234,7 @@ int main(int argc, char** argv) {
   using oneapi::tbb::global_control;
   const std::string threads = sluice::take_option(argc, argv, "threads");
   const std::string isa = sluice::take_option(argc, argv, "isa");
-  if (!isa.empty()) sluice::force_product_isa(isa);
+  if (!isa.empty()) sluice::force_isa(isa);
   if (sluice::take_option(argc, argv, "precision") == "high") {
     sluice::precision = sluice::Precision::kHigh;
   }

@@ -11,6 +11,7 @@
 #include <limits>
 #include <vector>
 
+#include "layers/isa.h"
 #include "memory/error.h"
 #include "tests/support/random_weights.h"
 
@@ -21,8 +22,8 @@ constexpr std::size_t kColumns = 512;
 
 // Puts back the best instruction set when a test ends.
 struct IsaScope {
-  explicit IsaScope(std::string_view name) { force_product_isa(name); }
-  ~IsaScope() { force_product_isa(product_isas()[0]); }
+  explicit IsaScope(std::string_view name) { force_isa(name); }
+  ~IsaScope() { force_isa(isa_names()[0]); }
   IsaScope(const IsaScope&) = delete;
   IsaScope& operator=(const IsaScope&) = delete;
 };
@@ -178,7 +179,7 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
   for (const auto [type, precision] : kinds()) {
     const Case whole(type, precision, 100, 64);
     const std::vector<Truth> truth = truth_of(whole);
-    for (const std::string_view isa : product_isas()) {
+    for (const std::string_view isa : isa_names()) {
       const IsaScope scope(isa);
       CAPTURE(dtype_info(type).name);
       CAPTURE(isa);
@@ -221,6 +222,48 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
   }
 }
 
+// int8 per 32 columns, in double precision and by another's hand: what peers do to activations.
+std::vector<double> int8_per_32(const std::vector<float>& in) {
+  std::vector<double> rounded(in.size());
+  for (std::size_t begin = 0; begin < in.size(); begin += 32) {
+    double largest = 0;
+    for (std::size_t i = begin; i < begin + 32; ++i)
+      largest = std::max(largest, std::abs(1.0 * in[i]));
+    const double step = largest / 127;
+    for (std::size_t i = begin; i < begin + 32; ++i)
+      rounded[i] = std::nearbyint(in[i] / step) * step;
+  }
+  return rounded;
+}
+
+TEST_CASE("products: of normal precision, no type errs more than int8 per 32 columns must") {
+  constexpr std::size_t kRows = 64;
+  constexpr std::size_t kTokens = 16;
+  for (const DType type : kAllDTypes) {
+    const Case c(type, Precision::kNormal, kRows, kTokens, 2048);
+    const std::vector<float> out = c.run();
+    const std::vector<double> rounded = int8_per_32(c.in);
+    double error = 0;
+    double allowed = 0;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const float* weights = &c.weights[i % kRows * c.columns];
+      const std::size_t token = i / kRows * c.columns;
+      double right = 0;
+      double peers = 0;
+      for (std::size_t k = 0; k < c.columns; ++k) {
+        right += static_cast<double>(weights[k]) * c.in[token + k];
+        peers += weights[k] * rounded[token + k];
+      }
+      error += (out[i] - right) * (out[i] - right);
+      allowed += (peers - right) * (peers - right);
+    }
+    const double ratio = std::sqrt(error / allowed);
+    CAPTURE(dtype_info(type).name);
+    CHECK(ratio < 1.1);
+    MESSAGE(dtype_info(type).name << ": error of products, in those of int8 per 32: " << ratio);
+  }
+}
+
 // Integer sums must not saturate: the largest values of every type against the largest activations.
 TEST_CASE("products: extreme weights and activations stay exact") {
   for (const auto [type, precision] : kinds()) {
@@ -240,7 +283,7 @@ TEST_CASE("products: extreme weights and activations stay exact") {
       }
       const Case c(type, precision, 16, 3, kColumns, file_rows, in);
       const std::vector<Truth> truth = truth_of(c);
-      for (const std::string_view isa : product_isas()) {
+      for (const std::string_view isa : isa_names()) {
         const IsaScope scope(isa);
         const std::vector<float> out = c.run();
         CAPTURE(dtype_info(type).name);
@@ -260,7 +303,7 @@ TEST_CASE("products: float matrices of any number of columns are right") {
     for (const std::size_t columns : {1, 3, 31, 100}) {
       const Case c(type, Precision::kNormal, 17, 15, columns);
       const std::vector<Truth> truth = truth_of(c);
-      for (const std::string_view isa : product_isas()) {
+      for (const std::string_view isa : isa_names()) {
         const IsaScope scope(isa);
         const std::vector<float> out = c.run();
         CAPTURE(columns);
@@ -282,7 +325,7 @@ TEST_CASE("products: a token's bits don't depend on its company, the panels or t
   const global_control real_threads(global_control::max_allowed_parallelism, 4);
   for (const auto [type, precision] : kinds()) {
     const Case c(type, precision, kRows, kTokens, 256);
-    for (const std::string_view isa : product_isas()) {
+    for (const std::string_view isa : isa_names()) {
       const IsaScope scope(isa);
       CAPTURE(dtype_info(type).name);
       CAPTURE(isa);
@@ -323,7 +366,7 @@ TEST_CASE("products: activations are converted to the same bits by every instruc
        {ActivationForm::kBf16, ActivationForm::kInt8, ActivationForm::kInt16}) {
     std::vector<std::byte> best(activation_row_bytes(form, in.size()));
     convert_activations(form, in.data(), in.size(), best.data());
-    for (const std::string_view isa : product_isas()) {
+    for (const std::string_view isa : isa_names()) {
       const IsaScope scope(isa);
       std::vector<std::byte> converted(best.size());
       convert_activations(form, in.data(), in.size(), converted.data());
@@ -394,7 +437,7 @@ TEST_CASE("products: one non-finite activation makes all its token's outputs NaN
       if (!is_quantised(type)) continue;
       Case c(type, precision, 20, 3, 256);
       c.in[256 + 100] = bad;
-      for (const std::string_view isa : product_isas()) {
+      for (const std::string_view isa : isa_names()) {
         const IsaScope scope(isa);
         c.convert();
         const std::vector<float> out = c.run();
@@ -410,9 +453,9 @@ TEST_CASE("products: one non-finite activation makes all its token's outputs NaN
 }
 
 TEST_CASE("products: an instruction set that isn't there is refused by name") {
-  CHECK(product_isas().back() == "baseline");
+  CHECK(isa_names().back() == "baseline");
   try {
-    force_product_isa("abacus");
+    force_isa("abacus");
     FAIL("abacus was accepted");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kUsage);

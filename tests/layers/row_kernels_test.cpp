@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "layers/isa.h"
 #include "layers/ops.h"
 #include "memory/quant.h"
 
@@ -14,13 +15,14 @@ using namespace sluice;
 
 namespace {
 
-// Every instruction set that this machine runs, the best included.
+// Of every instruction set that this machine runs, the best first.
 std::vector<const RowKernels*> all_kernels() {
-  std::vector<const RowKernels*> all = {&baseline::kRowKernels};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") != 0) all.push_back(&avx2::kRowKernels);
-  if (__builtin_cpu_supports("avx512f") != 0) all.push_back(&avx512::kRowKernels);
-#endif
+  std::vector<const RowKernels*> all;
+  for (const std::string_view name : isa_names()) {
+    force_isa(name);
+    if (all.empty() || all.back() != &row_kernels()) all.push_back(&row_kernels());
+  }
+  force_isa(isa_names()[0]);
   return all;
 }
 
@@ -104,7 +106,7 @@ std::vector<float> attend(const RowKernels& kernels, const Cache& cache, const f
 TEST_CASE("norm: a row divided by its root mean square, for any width") {
   for (const RowKernels* kernels : all_kernels()) {
     for (const std::size_t columns : {1, 15, 64, 100, 576}) {
-      CAPTURE(kernels->isa);
+      CAPTURE(kernels);
       CAPTURE(columns);
       const std::vector<float> in = random_floats(columns, 1, 3.0f);
       const std::vector<float> weight = random_floats(columns, 2);
@@ -130,7 +132,7 @@ TEST_CASE("swiglu: silu(gate) times up, far out on both sides too") {
       gate[1] = -200.0f;
       gate[2] = 0.0f;
       for (const bool biased : {false, true}) {
-        CAPTURE(kernels->isa);
+        CAPTURE(kernels);
         CAPTURE(columns);
         CAPTURE(biased);
         std::vector<float> out(columns);
@@ -158,7 +160,7 @@ TEST_CASE("rotate: turns each pair by its angle, and leaves the rest but for the
   }
   const std::vector<float> in = random_floats(heads * dim, 6);
   for (const RowKernels* kernels : all_kernels()) {
-    CAPTURE(kernels->isa);
+    CAPTURE(kernels);
     std::vector<float> out = in;
     kernels->rotate(out.data(), heads, dim, rope_dims, rotations.data(), 0.5f);
     for (std::size_t i = 0; i < in.size(); ++i) {
@@ -193,7 +195,7 @@ TEST_CASE("attend: softmax over all keys up to each query, through pages in any 
             const Cache cache(*kernels, layout, keys, values);
             const std::vector<float> out =
                 attend(*kernels, cache, queries.data(), group * dim, first, tokens, group);
-            CAPTURE(kernels->isa);
+            CAPTURE(kernels);
             CAPTURE(dim);
             CAPTURE(group);
             CAPTURE(first);
@@ -227,7 +229,7 @@ TEST_CASE("attend: a query's result doesn't depend on what it is worked on with"
     const std::vector<float> together =
         attend(*kernels, cache, queries.data(), group * dim, 120, 16, group);
     for (std::size_t t = 0; t < 16; ++t) {
-      CAPTURE(kernels->isa);
+      CAPTURE(kernels);
       CAPTURE(t);
       const std::vector<float> alone =
           attend(*kernels, cache, queries.data() + t * group * dim, group * dim, 120 + t, 1, group);
