@@ -1,10 +1,16 @@
 #include "memory/host_store.h"
 
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <bit>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <fstream>
 
 #include "memory/error.h"
 #include "memory/units.h"
@@ -24,7 +30,39 @@ std::string lock_warning(std::size_t bytes, int error) {
   return text("host memory isn't pinned: ", std::strerror(error));
 }
 
+// Where the system refuses (a container may), pages lie where they are first touched.
+void spread_over_nodes(std::byte* data, std::size_t bytes) {
+  std::ifstream file("/sys/devices/system/node/has_memory");
+  std::string list;
+  std::getline(file, list);
+  const unsigned long nodes = parse_bit_list(list);
+  if (std::popcount(nodes) < 2) return;
+  syscall(SYS_mbind, data, bytes, MPOL_INTERLEAVE, &nodes, 64UL, 0UL);
+}
+
 }  // namespace
+
+std::uint64_t parse_bit_list(std::string_view list) {
+  std::uint64_t bits = 0;
+  const char* at = list.data();
+  const char* end = at + list.size();
+  while (at < end) {
+    unsigned first = 0;
+    auto [next, error] = std::from_chars(at, end, first);
+    if (error != std::errc{}) return 0;
+    unsigned last = first;
+    if (next < end && *next == '-') {
+      const auto range = std::from_chars(next + 1, end, last);
+      if (range.ec != std::errc{}) return 0;
+      next = range.ptr;
+    }
+    if (last < first || last >= 64) return 0;
+    for (unsigned bit = first; bit <= last; ++bit) bits |= std::uint64_t{1} << bit;
+    if (next < end && *next != ',') return 0;
+    at = next < end ? next + 1 : end;
+  }
+  return bits;
+}
 
 HostStore::HostStore(std::size_t bytes, bool lock) : size_bytes_(bytes) {
   if (bytes == 0) return;
@@ -35,6 +73,7 @@ HostStore::HostStore(std::size_t bytes, bool lock) : size_bytes_(bytes) {
   }
   data_ = static_cast<std::byte*>(region);
   madvise(data_, bytes, MADV_HUGEPAGE);
+  spread_over_nodes(data_, bytes);
   if (!lock) return;
   // On fault, so that loading fills the pages in parallel instead of the kernel zeroing them here.
   locked_ = mlock2(data_, bytes, MLOCK_ONFAULT) == 0;

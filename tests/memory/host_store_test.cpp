@@ -12,6 +12,16 @@
 
 using namespace sluice;
 
+TEST_CASE("host store: the kernel's lists of numbers are read, and nothing else") {
+  CHECK(parse_bit_list("0") == 1);
+  CHECK(parse_bit_list("0-1,3") == 0b1011);
+  CHECK(parse_bit_list("2,63") == (4ULL | 1ULL << 63));
+  for (const char* bad : {"", "x", "1-", "-1", "3-1", "64", "0-64", "0,x", "0 1", "99999999999"}) {
+    CAPTURE(bad);
+    CHECK(parse_bit_list(bad) == 0);
+  }
+}
+
 TEST_CASE("host store: gives zeroed pages, locked where that is allowed") {
   HostStore store(3_MiB + 5, true);
   CHECK(store.size_bytes() == 3_MiB + 5);
