@@ -4,60 +4,59 @@
 #include <cstddef>
 
 #include "layers/products_isa.h"
+#include "layers/products_lanes.h"
 
 namespace sluice {
 
 // Independent sums, enough to hide an instruction's latency.
 inline constexpr int kPeakSums = 12;
+inline constexpr int kPairSums = 24;  // of dot products of pairs, whose latency is longer
 
-// Each sum takes `repeats` steps. Returns something that depends on all of them.
+// Each sum takes `repeats` steps, and begins with a number of its own: what is computed twice would
+// be computed once. Returns something that depends on all of them.
 template <typename Isa>
 struct Peaks {
   static float multiply_add(std::size_t repeats) {
     typename Isa::F sums[kPeakSums];
-    for (auto& sum : sums) sum = Isa::broadcast(static_cast<float>(repeats));  // no constant
+    unrolled<kPeakSums>([&](auto i) { sums[i] = Isa::broadcast(static_cast<float>(repeats + i)); });
     const auto factor = Isa::broadcast(0.5f);
     for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
-#pragma GCC unroll 12
-      for (auto& sum : sums) sum = Isa::multiply_add(sum, factor, factor);
+      unrolled<kPeakSums>([&](auto i) { sums[i] = Isa::multiply_add(sums[i], factor, factor); });
     }
     auto total = sums[0];
-    for (const auto& sum : sums) total = Isa::add(total, sum);
+    unrolled<kPeakSums>([&](auto i) { total = Isa::add(total, sums[i]); });
     return first_lane(total);
   }
 
   static float dot(std::size_t repeats) {
     typename Isa::I sums[kPeakSums];
-    for (auto& sum : sums) sum = Isa::broadcast(static_cast<std::int32_t>(repeats));
+    unrolled<kPeakSums>(
+        [&](auto i) { sums[i] = Isa::broadcast(static_cast<std::int32_t>(repeats + i)); });
     const auto factor = Isa::broadcast(0x01010101);
     for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
-#pragma GCC unroll 12
-      for (auto& sum : sums) {
+      unrolled<kPeakSums>([&](auto i) {
         // What doesn't change from step to step would be computed once.
-        sum = Isa::kByteDot ? Isa::dot(sum, factor, factor) : Isa::dot(factor, sum, factor);
-      }
+        sums[i] =
+            Isa::kByteDot ? Isa::dot(sums[i], factor, factor) : Isa::dot(factor, sums[i], factor);
+      });
     }
     auto total = sums[0];
-    for (const auto& sum : sums) total = Isa::add(total, sum);
+    unrolled<kPeakSums>([&](auto i) { total = Isa::add(total, sums[i]); });
     return first_lane(Isa::to_float(total));
   }
 
   static float pair_dot(std::size_t repeats) {
-    constexpr int kSums = 24;  // its latency is longer
-    typename Isa::F sums[kSums];
-    for (auto& sum : sums) sum = Isa::broadcast(static_cast<float>(repeats));
+    typename Isa::F sums[kPairSums];
+    unrolled<kPairSums>([&](auto i) { sums[i] = Isa::broadcast(static_cast<float>(repeats + i)); });
     const auto factor = Isa::broadcast(0x3f003f00);
     for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
-#pragma GCC unroll 24
-      for (auto& sum : sums) sum = Isa::pair_dot(sum, factor, factor);
+      unrolled<kPairSums>([&](auto i) { sums[i] = Isa::pair_dot(sums[i], factor, factor); });
     }
     auto total = sums[0];
-    for (const auto& sum : sums) total = Isa::add(total, sum);
+    unrolled<kPairSums>([&](auto i) { total = Isa::add(total, sums[i]); });
     return first_lane(total);
   }
-  static ArithmeticPeak pair_dots() {
-    return {pair_dot, 4.0 * 24 * Isa::kLanes};
-  }
+  static ArithmeticPeak pair_dots() { return {pair_dot, 4.0 * kPairSums * Isa::kLanes}; }
 
   // `bytes` from memory, a multiple of kStep, fetched ahead.
   static float read(const std::byte* from, std::size_t bytes) {
