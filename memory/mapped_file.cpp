@@ -5,9 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -34,6 +32,7 @@ struct Descriptor {
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
+  int release() { return std::exchange(number, -1); }
 };
 
 const char* kind_of(mode_t mode) {
@@ -43,23 +42,11 @@ const char* kind_of(mode_t mode) {
   return "a device; a model must be a regular file";
 }
 
-std::size_t page_bytes() {
-  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  return bytes;
-}
-
-// The bytes [begin, end) of a mapping, as madvise takes them.
-void advise(const std::byte* data, std::size_t begin, std::size_t end, int advice) {
-  if (begin >= end) return;
-  // madvise takes a pointer to what it may write for other advice; with these two it never does.
-  (void)::madvise(const_cast<std::byte*>(data) + begin, end - begin, advice);
-}
-
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   // O_NONBLOCK: a FIFO without a writer would wait here for ever. It changes nothing for a file.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   if (file.number < 0) throw_errno(path, "cannot open");
   struct stat status {};
   if (::fstat(file.number, &status) != 0) throw_errno(path, "cannot read its size");
@@ -75,36 +62,47 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (data == MAP_FAILED) throw_errno(path, "cannot map");
   data_ = static_cast<const std::byte*>(data);
   size_bytes_ = size_bytes;
+  descriptor_ = file.release();
 }
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_bytes_);
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_bytes_, other.size_bytes_);
+  std::swap(descriptor_, other.descriptor_);
   return *this;
 }
 
-void MappedFile::will_need(std::size_t begin, std::size_t size_bytes) const {
-  const std::size_t from = std::min(begin, size_bytes_);
-  const std::size_t end = from + std::min(size_bytes, size_bytes_ - from);
-  advise(data_, from / page_bytes() * page_bytes(), end, MADV_WILLNEED);
+bool MappedFile::try_read(std::size_t begin, std::span<std::byte> to) const noexcept {
+  while (!to.empty()) {
+    const ssize_t got = ::pread(descriptor_, to.data(), to.size(), static_cast<off_t>(begin));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      errno = got == 0 ? 0 : errno;
+      return false;
+    }
+    begin += static_cast<std::size_t>(got);
+    to = to.subspan(static_cast<std::size_t>(got));
+  }
+  return true;
 }
 
-void MappedFile::done_with(std::size_t begin, std::size_t size_bytes) const {
-  const std::size_t from = std::min(begin, size_bytes_);
-  const std::size_t end = from + std::min(size_bytes, size_bytes_ - from);
-  // Whole pages only: a neighbour may still be read. The file's last page has no neighbour.
-  const std::size_t last = end == size_bytes_ ? end : end / page_bytes() * page_bytes();
-  advise(data_, align_up(from, page_bytes()), last, MADV_DONTNEED);
+void MappedFile::check_read(std::size_t begin, std::span<std::byte> to) const {
+  if (try_read(begin, to)) return;
+  if (errno != 0) throw_errno(path_, "cannot read");
+  throw Error(ErrorKind::kIo, text(printable_path(path_), " ends before byte ", begin + to.size(),
+                                   ": it became shorter while it was read"));
 }
 
 }  // namespace sluice

@@ -1,4 +1,4 @@
-// A read-only mapping of a file.
+// A file to be read: mapped, and by position.
 #pragma once
 
 #include <cstddef>
@@ -21,15 +21,17 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
   const std::filesystem::path& path() const { return path_; }
 
-  // Tells the system that [begin, begin + size) is read soon, or won't be read again (the pages
-  // then leave this process's memory but stay in the page cache). Advice: failures are ignored.
-  void will_need(std::size_t begin, std::size_t size_bytes) const;
-  void done_with(std::size_t begin, std::size_t size_bytes) const;
+  // Copies bytes from `begin` on, past the mapping: for what is read once, cheaper than mapping
+  // pages, and safe where the file shrinks meanwhile. Any thread. False: check_read tells why.
+  bool try_read(std::size_t begin, std::span<std::byte> to) const noexcept;
+  // Throws what a read that failed had met, Error{kIo}.
+  void check_read(std::size_t begin, std::span<std::byte> to) const;
 
  private:
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_bytes_ = 0;
+  int descriptor_ = -1;
 };
 
 }  // namespace sluice

@@ -153,14 +153,6 @@ std::span<const std::byte> ModelFile::tensor_bytes(const TensorInfo& tensor) con
   return files_[tensor.file].bytes().subspan(tensor.begin_bytes, tensor.size_bytes);
 }
 
-void ModelFile::will_need(const TensorInfo& tensor) const {
-  files_[tensor.file].will_need(tensor.begin_bytes, tensor.size_bytes);
-}
-
-void ModelFile::done_with(const TensorInfo& tensor) const {
-  files_[tensor.file].done_with(tensor.begin_bytes, tensor.size_bytes);
-}
-
 std::size_t ModelFile::file_bytes() const {
   std::size_t sum = 0;
   for (const MappedFile& file : files_) sum += file.bytes().size();

@@ -51,9 +51,6 @@ class ModelFile {
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr if absent
   const TensorInfo& tensor(std::string_view name) const;       // throws kBadFile if absent
   std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const;
-  // Advice about a tensor's bytes, see MappedFile.
-  void will_need(const TensorInfo& tensor) const;
-  void done_with(const TensorInfo& tensor) const;
   const MappedFile& file(std::size_t index) const { return files_[index]; }
   std::size_t file_bytes() const;  // all files together
 

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "layers/pieces.h"
 #include "memory/error.h"
@@ -16,7 +19,13 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kStagingBytes = 4_MiB;
-constexpr std::size_t kPackGrain = 4;  // panels
+constexpr std::size_t kReadBytes = 192_KiB;  // at once, by each thread: well within L2
+
+// Some rows of a file and where they are read to.
+struct Rows {
+  std::size_t begin_bytes;
+  std::span<std::byte> bytes;
+};
 
 class Loader {
  public:
@@ -78,8 +87,9 @@ class Loader {
       throw Error(ErrorKind::kBadFile,
                   text(file_.path().string(), ": tensor ", info.tensor->name, " is too long"));
     }
-    decode_row(info.tensor->type, file_.tensor_bytes(*info.tensor).data(), count,
-               reinterpret_cast<float*>(half));
+    std::vector<std::byte> row(info.tensor->size_bytes);
+    file_.file(info.tensor->file).check_read(info.tensor->begin_bytes, row);
+    decode_row(info.tensor->type, row.data(), count, reinterpret_cast<float*>(half));
     send(reinterpret_cast<std::byte*>(to + info.begin), half, count * sizeof(float));
   }
 
@@ -100,7 +110,6 @@ class Loader {
     for (const PanelRange& range : piece.ranges) {
       const MatrixInfo& matrix = unit.matrices[range.matrix];
       pack_range(matrix, range, to + range.begin_bytes);
-      release_file_pages(matrix, range);
     }
     done_bytes_ += piece.size_bytes;
     if (progress_) progress_(std::min(done_bytes_, total_bytes_), total_bytes_);
@@ -110,28 +119,42 @@ class Loader {
     }
   }
 
+  // Reads a few panels' rows at a time into memory that stays in cache, and packs them from there.
   void pack_range(const MatrixInfo& matrix, const PanelRange& range, std::byte* to) {
     const DType type = matrix.type();
     const std::size_t columns = matrix.columns();
     const std::size_t row = row_bytes(type, columns);
     const std::size_t panel = panel_bytes(type, columns);
-    const std::byte* rows = file_.tensor_bytes(*matrix.tensor).data();
-    parallel_for(range.panels, kPackGrain, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t p = begin; p < end; ++p) {
-        const std::size_t first = (range.first_panel + p) * kPanelRows;
-        const std::size_t count = std::min(kPanelRows, matrix.rows() - first);
-        pack_panel(type, rows + first * row, count, columns, to + p * panel);
+    const MappedFile& file = file_.file(matrix.tensor->file);
+    const std::size_t together = std::max<std::size_t>(kReadBytes / (kPanelRows * row), 1);
+    const auto rows_of = [&](std::size_t begin, std::size_t end) {
+      const std::size_t first = (range.first_panel + begin) * kPanelRows;
+      const std::size_t last = std::min((range.first_panel + end) * kPanelRows, matrix.rows());
+      static thread_local std::vector<std::byte> rows;
+      rows.resize(std::max(rows.size(), (last - first) * row));
+      return Rows{matrix.tensor->begin_bytes + first * row, {rows.data(), (last - first) * row}};
+    };
+    std::atomic<std::size_t> failed{range.panels};
+    parallel_for(range.panels, together, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t stop = begin; begin < end; begin = stop) {
+        stop = std::min(begin + together, end);
+        const Rows rows = rows_of(begin, stop);
+        if (!file.try_read(rows.begin_bytes, rows.bytes)) {
+          failed = begin;
+          return;
+        }
+        for (std::size_t p = begin; p < stop; ++p) {
+          const std::span<const std::byte> from =
+              rows.bytes.subspan((p - begin) * kPanelRows * row);
+          const std::size_t count = std::min(kPanelRows, from.size() / row);
+          pack_panel(type, from.data(), count, columns, to + p * panel);
+        }
       }
     });
-  }
-
-  // The embedding's rows are read again, when its tokens come.
-  void release_file_pages(const MatrixInfo& matrix, const PanelRange& range) {
-    const std::size_t row = row_bytes(matrix.type(), matrix.columns());
-    const std::size_t first = range.first_panel * kPanelRows;
-    const std::size_t end = std::min(first + range.panels * kPanelRows, matrix.rows());
-    file_.file(matrix.tensor->file)
-        .done_with(matrix.tensor->begin_bytes + first * row, (end - first) * row);
+    if (failed == range.panels) return;
+    const Rows rows = rows_of(failed, failed + 1);
+    file.check_read(rows.begin_bytes, rows.bytes);
+    pack_range(matrix, range, to);  // what stood in the way has gone
   }
 
   const ModelFile& file_;

@@ -27,24 +27,6 @@ std::string_view chars(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-// Pages of [begin, begin + size) that are in this process's memory.
-std::size_t resident_bytes(const MappedFile& file) {
-  const auto begin = reinterpret_cast<std::uintptr_t>(file.bytes().data());
-  std::FILE* maps = std::fopen("/proc/self/smaps", "r");
-  REQUIRE(maps != nullptr);
-  char line[512];
-  bool is_ours = false;
-  std::size_t resident_kib = 0;
-  while (std::fgets(line, sizeof line, maps) != nullptr) {
-    std::uintptr_t from = 0;
-    std::uintptr_t to = 0;
-    if (std::sscanf(line, "%lx-%lx ", &from, &to) == 2) is_ours = from == begin;
-    if (is_ours) std::sscanf(line, "Rss: %zu kB", &resident_kib);
-  }
-  std::fclose(maps);
-  return resident_kib << 10;
-}
-
 }  // namespace
 
 TEST_CASE("mapped file: its bytes are the file's, and stay when it is moved") {
@@ -105,27 +87,23 @@ TEST_CASE("mapped file: a file that may not be read is refused") {
   CHECK(failure.says("cannot open: Permission denied"));
 }
 
-TEST_CASE("mapped file: done_with gives back whole pages and no neighbour's") {
+TEST_CASE("mapped file: reads by position, and says when the file became shorter") {
   TemporaryFolder folder;
-  const std::string bytes(64 * 4096 + 100, 'x');
-  write_file(folder / "large", bytes);
-  const MappedFile file(folder / "large");
-  const auto touch = [&] { CHECK(chars(file) == bytes); };
-  touch();
-  const std::size_t all = resident_bytes(file);
-  CHECK(all == 65 * 4096);
-  file.done_with(4096 * 10 + 1, 4096 * 3);  // touches four pages, covers two
-  CHECK(resident_bytes(file) == all - 2 * 4096);
-  touch();
-  file.done_with(4096 * 64, 100);  // the last page is whole for it ends the file
-  CHECK(resident_bytes(file) == all - 4096);
-  touch();
-  file.done_with(0, ~std::size_t{0});
-  CHECK(resident_bytes(file) == 0);
-  file.done_with(bytes.size() + 5, 10);
-  file.will_need(~std::size_t{0}, ~std::size_t{0});
-  file.will_need(5, 100'000);
-  touch();
+  write_file(folder / "m", "0123456789");
+  const MappedFile file(folder / "m");
+  std::array<std::byte, 4> to{};
+  const auto read = [&](std::size_t begin) {
+    return file.try_read(begin, to) ? std::string(reinterpret_cast<char*>(to.data()), 4) : "failed";
+  };
+  CHECK(read(0) == "0123");
+  CHECK(read(6) == "6789");
+  CHECK(read(7) == "failed");
+  CHECK(read(100) == "failed");
+  std::filesystem::resize_file(folder / "m", 5);
+  CHECK(read(1) == "1234");
+  const testing::Failure failure = testing::failure_of([&] { file.check_read(6, to); });
+  CHECK(failure.kind == ErrorKind::kIo);
+  CHECK(failure.says("shorter"));
 }
 
 }  // namespace sluice
