@@ -15,7 +15,7 @@ struct Avx2 {
   static constexpr bool kByteDot = false;
   static constexpr bool kPairDot = false;
   static constexpr int kPanels = 1;
-  static constexpr int kTokens = 2;
+  static constexpr int kTokens = 3;
   static constexpr int kFloatPanels = 1;
   static constexpr int kFloatTokens = 5;
   using F = __m256;
@@ -56,10 +56,14 @@ struct Avx2 {
     return _mm256_srli_epi32(a, kBy);
   }
   SLUICE_INLINE I shift_right_by(I a, int by) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(by)); }
-  // sum + products of two 16-bit integers a lane.
-  SLUICE_INLINE I dot(I sum, I weights, I activations) {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(weights, activations));
+  SLUICE_INLINE I bits_xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  SLUICE_INLINE I multiply_pairs(I weights, I activations) {
+    return _mm256_maddubs_epi16(weights, activations);
   }
+  SLUICE_INLINE I magnitudes(I a) { return _mm256_abs_epi8(a); }
+  SLUICE_INLINE I with_signs_of(I a, I signs) { return _mm256_sign_epi8(a, signs); }
+  SLUICE_INLINE I add_halves(I a, I b) { return _mm256_add_epi16(a, b); }
+  SLUICE_INLINE I widen_pairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
 };
 
 }  // namespace

@@ -49,6 +49,7 @@ struct Avx512 {
   SLUICE_INLINE I add(I a, I b) { return _mm512_add_epi32(a, b); }
   SLUICE_INLINE I subtract(I a, I b) { return _mm512_sub_epi32(a, b); }
   SLUICE_INLINE I bits_and(I a, I b) { return _mm512_and_si512(a, b); }
+  SLUICE_INLINE I bits_xor(I a, I b) { return _mm512_xor_si512(a, b); }
   SLUICE_INLINE I bits_or(I a, I b) { return _mm512_or_si512(a, b); }
   template <int kBy>
   SLUICE_INLINE I shift_left(I a) {

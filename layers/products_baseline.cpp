@@ -61,10 +61,14 @@ struct Baseline {
     return _mm_srli_epi32(a, kBy);
   }
   SLUICE_INLINE I shift_right_by(I a, int by) { return _mm_srl_epi32(a, _mm_cvtsi32_si128(by)); }
-  // sum + products of two 16-bit integers a lane.
-  SLUICE_INLINE I dot(I sum, I weights, I activations) {
-    return _mm_add_epi32(sum, _mm_madd_epi16(weights, activations));
+  SLUICE_INLINE I bits_xor(I a, I b) { return _mm_xor_si128(a, b); }
+  SLUICE_INLINE I multiply_pairs(I weights, I activations) {
+    return _mm_maddubs_epi16(weights, activations);
   }
+  SLUICE_INLINE I magnitudes(I a) { return _mm_abs_epi8(a); }
+  SLUICE_INLINE I with_signs_of(I a, I signs) { return _mm_sign_epi8(a, signs); }
+  SLUICE_INLINE I add_halves(I a, I b) { return _mm_add_epi16(a, b); }
+  SLUICE_INLINE I widen_pairs(I a) { return _mm_madd_epi16(a, _mm_set1_epi16(1)); }
 };
 
 }  // namespace

@@ -15,29 +15,6 @@ namespace sluice {
 template <typename Group>
 inline constexpr int kPlanes = sizeof(Group) == sizeof(Int16Group) ? 2 : 1;
 
-// The activations of a group as pairs of 16 bits, for machines without a dot product of bytes.
-struct ActivationPairs {
-  alignas(32) std::int16_t even[16];
-  alignas(32) std::int16_t odd[16];
-};
-
-SLUICE_INLINE std::int16_t activation(const Int8Group& in, int i) {
-  return in.high[i];
-}
-SLUICE_INLINE std::int16_t activation(const Int16Group& in, int i) {
-  return static_cast<std::int16_t>(in.high[i] * 128 + in.low[i]);
-}
-
-template <typename Group>
-SLUICE_INLINE ActivationPairs to_pairs(const Group& in) {
-  ActivationPairs pairs;
-  for (int i = 0; i < 16; ++i) {
-    pairs.even[i] = activation(in, 2 * i);
-    pairs.odd[i] = activation(in, 2 * i + 1);
-  }
-  return pairs;
-}
-
 SLUICE_INLINE std::int32_t word(const void* p, int index) {
   std::int32_t value;
   std::memcpy(&value, static_cast<const std::byte*>(p) + 4 * index, 4);
@@ -90,51 +67,95 @@ SLUICE_INLINE void dot(const Weights<Isa> (&weights)[kPanels], const Group* cons
   }
 }
 
-// The same where only pairs of 16 bits have a dot product.
-template <int kFirst, int kCount, int kPanels, int kTokens, typename Isa>
-SLUICE_INLINE void dot(const Weights<Isa> (&weights)[kPanels],
-                       const ActivationPairs* const (&in)[kTokens],
-                       const Integers<Isa> (&from)[kTokens],
-                       Integers<Isa> (&total)[kTokens][kPanels]) {
+// How many products of two bytes and their neighbours' fit 16 bits when they are added up: a power
+// of two.
+constexpr int products_in_halves(BlockLayout layout) {
+  if (layout.bytes) return 1;
+  const int largest = (1 << (layout.bits_shift() + (layout.bits ? 1 : 0))) - 1;
+  const int most = 32767 / (2 * 127 * largest);
+  return most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
+}
+
+// One plane of activations, where bytes are multiplied into pairs of 16 bits: those are added up as
+// long as they fit, then widened.
+template <BlockLayout kLayout, int kFirst, int kCount, int kPanels, int kTokens, typename Isa>
+SLUICE_INLINE void add_plane(const Weights<Isa> (&weights)[kPanels],
+                             const std::int8_t* const (&in)[kTokens],
+                             Integers<Isa> (&total)[kTokens][kPanels]) {
+  constexpr int kMost = products_in_halves(kLayout);
+  constexpr int kStep = kMost < kCount ? kMost : kCount;
+  static_assert(kCount % kStep == 0);
+  unrolled<kCount / kStep>([&](auto step) {
+    Integers<Isa> halves[kTokens][kPanels];
+    unrolled<kStep>([&](auto i) {
+      constexpr int kJ = kFirst + step * kStep + i;
+      unrolled<kTokens>([&](auto t) {
+        const auto activations = Isa::broadcast(word(in[t], kJ));
+        unrolled<kPanels>([&](auto p) {
+          const auto products = multiply_pairs<kLayout.bytes>(weights[p].quads[kJ], activations);
+          halves[t][p] = i == 0 ? products : add_halves(halves[t][p], products);
+        });
+      });
+    });
+    unrolled<kTokens * kPanels>([&](auto i) {
+      auto& sum = total[i / kPanels][i % kPanels];
+      sum = add(sum, widen_pairs(halves[i / kPanels][i % kPanels]));
+    });
+  });
+}
+
+// dot, where bytes have no dot product.
+template <BlockLayout kLayout, int kFirst, int kCount, typename Group, int kPanels, int kTokens,
+          typename Isa>
+SLUICE_INLINE void dot_in_halves(const Weights<Isa> (&weights)[kPanels],
+                                 const Group* const (&in)[kTokens],
+                                 const Integers<Isa> (&from)[kTokens],
+                                 Integers<Isa> (&total)[kTokens][kPanels]) {
+  const std::int8_t* plane[kTokens];
   for (int t = 0; t < kTokens; ++t) {
-    for (int p = 0; p < kPanels; ++p) total[t][p] = from[t];
-  }
-#pragma GCC unroll 8
-  for (int j = kFirst; j < kFirst + kCount; ++j) {
-    for (int t = 0; t < kTokens; ++t) {
-      const auto even = Isa::broadcast(word(in[t]->even, j));
-      const auto odd = Isa::broadcast(word(in[t]->odd, j));
-      for (int p = 0; p < kPanels; ++p) {
-        add_dot(weights[p].even[j], even, total[t][p]);
-        add_dot(weights[p].odd[j], odd, total[t][p]);
-      }
+    plane[t] = in[t]->high;
+    for (int p = 0; p < kPanels; ++p) {
+      total[t][p] = kPlanes<Group> == 2 ? broadcast<Isa>(0) : from[t];
     }
+  }
+  add_plane<kLayout, kFirst, kCount>(weights, plane, total);
+  if constexpr (kPlanes<Group> == 2) {
+    for (int t = 0; t < kTokens; ++t) {
+      plane[t] = in[t]->low;
+      for (int p = 0; p < kPanels; ++p) total[t][p] = add(from[t], shift<7>(total[t][p]));
+    }
+    add_plane<kLayout, kFirst, kCount>(weights, plane, total);
   }
 }
 
-template <BlockLayout kLayout, typename Values, typename Group, int kPanels, int kTokens,
-          typename Isa>
-SLUICE_INLINE void add_group_of(const Weights<Isa> (&weights)[kPanels],
-                                const Group* const (&in)[kTokens],
-                                const Values* const (&values)[kTokens],
-                                Floats<Isa> (&sums)[kTokens][kPanels]) {
+// Adds to sums[t][p] what this group adds to the outputs of panel p's rows for token t.
+template <BlockLayout kLayout, typename Group, int kPanels, int kTokens, typename Isa>
+SLUICE_INLINE void add_group(const Weights<Isa> (&weights)[kPanels],
+                             const Group* const (&in)[kTokens],
+                             Floats<Isa> (&sums)[kTokens][kPanels]) {
   constexpr int kParts = kLayout.halves ? 2 : 1;
+  constexpr int kOffsetLog2 = weights_offset_log2<Isa, kLayout>;
   Integers<Isa> minus_sums[2][kTokens];
   Integers<Isa> from[2][kTokens];  // - offset * sum, since weights mean q - offset
   for (int h = 0; h < kParts; ++h) {
     for (int t = 0; t < kTokens; ++t) {
       minus_sums[h][t] =
           broadcast<Isa>(kLayout.halves ? in[t]->minus_half_sums[h] : in[t]->minus_sum);
-      if constexpr (kLayout.offset_log2 >= 0) {
-        from[h][t] = shift<kLayout.offset_log2>(minus_sums[h][t]);
+      if constexpr (kOffsetLog2 >= 0) {
+        from[h][t] = shift<kOffsetLog2>(minus_sums[h][t]);
       } else {
         from[h][t] = broadcast<Isa>(0);
       }
     }
   }
   Integers<Isa> total[2][kTokens][kPanels];
-  dot<0, 8 / kParts>(weights, values, from[0], total[0]);
-  if constexpr (kLayout.halves) dot<4, 4>(weights, values, from[1], total[1]);
+  if constexpr (Isa::kByteDot) {
+    dot<0, 8 / kParts>(weights, in, from[0], total[0]);
+    if constexpr (kLayout.halves) dot<4, 4>(weights, in, from[1], total[1]);
+  } else {
+    dot_in_halves<kLayout, 0, 8 / kParts>(weights, in, from[0], total[0]);
+    if constexpr (kLayout.halves) dot_in_halves<kLayout, 4, 4>(weights, in, from[1], total[1]);
+  }
   for (int t = 0; t < kTokens; ++t) {
     for (int p = 0; p < kPanels; ++p) {
       Floats<Isa> sum = multiply(weights[p].scale[0], to_float(total[0][t][p]));
@@ -146,24 +167,6 @@ SLUICE_INLINE void add_group_of(const Weights<Isa> (&weights)[kPanels],
       }
       sums[t][p] = multiply_add(sum, broadcast<Isa>(in[t]->scale), sums[t][p]);
     }
-  }
-}
-
-// Adds to sums[t][p] what this group adds to the outputs of panel p's rows for token t.
-template <BlockLayout kLayout, typename Group, int kPanels, int kTokens, typename Isa>
-SLUICE_INLINE void add_group(const Weights<Isa> (&weights)[kPanels],
-                             const Group* const (&in)[kTokens],
-                             Floats<Isa> (&sums)[kTokens][kPanels]) {
-  if constexpr (Isa::kByteDot) {
-    add_group_of<kLayout>(weights, in, in, sums);
-  } else {
-    ActivationPairs pairs[kTokens];
-    const ActivationPairs* values[kTokens];
-    for (int t = 0; t < kTokens; ++t) {
-      pairs[t] = to_pairs(*in[t]);
-      values[t] = &pairs[t];
-    }
-    add_group_of<kLayout>(weights, in, values, sums);
   }
 }
 

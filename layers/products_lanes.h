@@ -151,7 +151,13 @@ template <typename Isa>
 SLUICE_INLINE Integers<Isa> shift_right_by(const Integers<Isa>& a, int by) {
   return each_integer<Isa>([&](int i) { return Isa::shift_right_by(a.v[i], by); });
 }
-// Adds a dot product in each lane: of four bytes where the machine can, else of two 16-bit numbers.
+// The bytes with their highest bits turned: q + 128 without a sign becomes q with one.
+template <typename Isa>
+SLUICE_INLINE Integers<Isa> flip_signs(const Integers<Isa>& a) {
+  const auto signs = Isa::broadcast(static_cast<std::int32_t>(0x80808080));
+  return each_integer<Isa>([&](int i) { return Isa::bits_xor(a.v[i], signs); });
+}
+// Adds a dot product of four bytes in each lane, where the machine has it.
 template <typename Isa>
 SLUICE_INLINE void add_dot(const Integers<Isa>& weights, typename Isa::I activations,
                            Integers<Isa>& sum) {
@@ -159,7 +165,25 @@ SLUICE_INLINE void add_dot(const Integers<Isa>& weights, typename Isa::I activat
     sum.v[i] = Isa::dot(sum.v[i], weights.v[i], activations);
   }
 }
-
+// Elsewhere: a dot product of two bytes in each 16 bits, of weights without or with a sign; the sum
+// of 16 bits and 16 bits; and each lane's two 16 bits added up.
+template <bool kSigned, typename Isa>
+SLUICE_INLINE Integers<Isa> multiply_pairs(const Integers<Isa>& weights,
+                                           typename Isa::I activations) {
+  return each_integer<Isa>([&](int i) {
+    if constexpr (!kSigned) return Isa::multiply_pairs(weights.v[i], activations);
+    return Isa::multiply_pairs(Isa::magnitudes(weights.v[i]),
+                               Isa::with_signs_of(activations, weights.v[i]));
+  });
+}
+template <typename Isa>
+SLUICE_INLINE Integers<Isa> add_halves(const Integers<Isa>& a, const Integers<Isa>& b) {
+  return each_integer<Isa>([&](int i) { return Isa::add_halves(a.v[i], b.v[i]); });
+}
+template <typename Isa>
+SLUICE_INLINE Integers<Isa> widen_pairs(const Integers<Isa>& a) {
+  return each_integer<Isa>([&](int i) { return Isa::widen_pairs(a.v[i]); });
+}
 // sum + a dot product of two BF16 numbers in each lane, the first of a pair in its low half.
 template <typename Isa>
 SLUICE_INLINE Floats<Isa> add_pair_dot(const Integers<Isa>& weights, typename Isa::I activations,

@@ -10,22 +10,27 @@ namespace sluice {
 // core reads 4 KiB.
 inline constexpr std::size_t kPrefetchBytes = 4096;
 
-// Without a dot product of bytes the values are kept as pairs of 16 bits: those of the even and of
-// the odd columns of each quad plane.
 template <typename Isa>
 struct Weights {
-  Integers<Isa> quads[Isa::kByteDot ? 8 : 1];
-  Integers<Isa> even[Isa::kByteDot ? 1 : 8];
-  Integers<Isa> odd[Isa::kByteDot ? 1 : 8];
+  Integers<Isa> quads[8];
   Floats<Isa> scale[2];  // of all columns, or of the first and last 16
   Floats<Isa> minus_min[2];
 };
+
+// What the values of quads are larger than the weights' own, as a power of two; -1: nothing. Full
+// bytes are signed where they would not fit 16 bits as products with others.
+template <typename Isa, BlockLayout kLayout>
+inline constexpr int weights_offset_log2 =
+    kLayout.bytes && !Isa::kByteDot ? -1 : kLayout.offset_log2;
 
 // Quad plane kJ of a group: byte 4 r + i is the value q of row r, column 4 kJ + i.
 template <typename Isa, BlockLayout kLayout, int kJ>
 SLUICE_INLINE Integers<Isa> quad_plane(const std::byte* group) {
   constexpr std::uint32_t kEveryByte = 0x01010101;
-  if constexpr (kLayout.bytes) return load<Isa>(group + 64 * kJ);
+  if constexpr (kLayout.bytes) {
+    const auto bytes = load<Isa>(group + 64 * kJ);
+    return Isa::kByteDot ? bytes : flip_signs(bytes);
+  }
   Integers<Isa> q = broadcast<Isa>(0);
   if constexpr (kLayout.nibbles) {
     const auto plane = load<Isa>(group + kLayout.nibbles_at() + 64 * (kJ % 4));
@@ -45,13 +50,7 @@ SLUICE_INLINE Integers<Isa> quad_plane(const std::byte* group) {
 
 template <BlockLayout kLayout, int kJ = 0, typename Isa>
 SLUICE_INLINE void unpack_values(const std::byte* group, Weights<Isa>& weights) {
-  const auto quads = quad_plane<Isa, kLayout, kJ>(group);
-  if constexpr (Isa::kByteDot) {
-    weights.quads[kJ] = quads;
-  } else {
-    weights.even[kJ] = masked(quads, 0x00ff00ff);
-    weights.odd[kJ] = masked(shift<-8>(quads), 0x00ff00ff);
-  }
+  weights.quads[kJ] = quad_plane<Isa, kLayout, kJ>(group);
   if constexpr (kJ < 7) unpack_values<kLayout, kJ + 1>(group, weights);
 }
 
