@@ -59,7 +59,18 @@ struct Avx512 {
   SLUICE_INLINE I shift_right(I a) {
     return _mm512_srli_epi32(a, kBy);
   }
+  template <int kBy>
+  SLUICE_INLINE I shift_right_signed(I a) {
+    return _mm512_srai_epi32(a, kBy);
+  }
   SLUICE_INLINE I shift_right_by(I a, int by) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(by)); }
+  SLUICE_INLINE I larger_unsigned(I a, I b) { return _mm512_max_epu32(a, b); }
+  SLUICE_INLINE std::uint32_t largest_unsigned(I a) { return _mm512_reduce_max_epu32(a); }
+  SLUICE_INLINE std::int32_t sum(I a) { return _mm512_reduce_add_epi32(a); }
+  SLUICE_INLINE I nearest(F a) { return _mm512_cvtps_epi32(a); }  // ties to even
+  SLUICE_INLINE void store_bytes(void* p, I a) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
+  }
   // sum + products of four unsigned bytes a lane with four signed ones.
   SLUICE_INLINE I dot(I sum, I weights, I activations) {
     return _mm512_dpbusd_epi32(sum, weights, activations);

@@ -1,10 +1,11 @@
-// Converting activations to the forms of products. Plain loops, which compilers turn into vectors:
-// the operations are the same in every instruction set, and so are the results.
+// Converting activations to the forms of products: the operations are the same in every instruction
+// set, and so are the results. Mostly plain loops, which compilers turn into vectors.
 #pragma once
 
 #include <cstring>
 
 #include "layers/activations.h"
+#include "layers/products_lanes.h"
 
 namespace sluice {
 
@@ -15,6 +16,41 @@ struct Converter {
 
   template <typename Group>  // of its integers
   static constexpr float kLargest = sizeof(Group) == sizeof(Int8Group) ? 127.0f : 127.0f * 128 + 63;
+
+  // A group's scale, and what its values are multiplied by; from its largest magnitude, as bits.
+  struct Scales {
+    float scale;
+    float inverse;
+  };
+  template <typename Group>
+  SLUICE_INLINE Scales scales(std::uint32_t largest_bits) {
+    if (largest_bits >= 0x7f800000) return {__builtin_nanf(""), 0.0f};
+    const float largest = __builtin_bit_cast(float, largest_bits);
+    if (largest < kSmallest) return {0.0f, 0.0f};
+    return {largest / kLargest<Group>, kLargest<Group> / largest};
+  }
+
+  // Where sixteen lanes are one register.
+  template <typename Group>
+  SLUICE_INLINE void quantise_wide(const float* in, Group& out) {
+    const auto magnitudes = Isa::broadcast(std::int32_t{0x7fffffff});
+    const auto bits = [&](int h) { return Isa::bits_and(Isa::load(in + 16 * h), magnitudes); };
+    const Scales s = scales<Group>(Isa::largest_unsigned(Isa::larger_unsigned(bits(0), bits(1))));
+    out.scale = s.scale;
+    for (int h = 0; h < 2; ++h) {
+      const auto value = Isa::multiply(Isa::load_floats(in + 16 * h), Isa::broadcast(s.inverse));
+      const auto q = s.scale == s.scale ? Isa::nearest(value) : Isa::broadcast(0);  // NaN: zeros
+      if constexpr (sizeof(Group) == sizeof(Int8Group)) {
+        Isa::store_bytes(out.high + 16 * h, q);
+      } else {
+        const auto high = Isa::template shift_right_signed<7>(Isa::add(q, Isa::broadcast(64)));
+        Isa::store_bytes(out.high + 16 * h, high);
+        Isa::store_bytes(out.low + 16 * h, Isa::subtract(q, Isa::template shift_left<7>(high)));
+      }
+      out.minus_half_sums[h] = -Isa::sum(q);
+    }
+    out.minus_sum = out.minus_half_sums[0] + out.minus_half_sums[1];
+  }
 
   static void split(const std::int32_t (&q)[kActivationGroup], Int8Group& out) {
     for (std::size_t i = 0; i < kActivationGroup; ++i) out.high[i] = static_cast<std::int8_t>(q[i]);
@@ -36,18 +72,15 @@ struct Converter {
       const std::uint32_t magnitude = value & 0x7fffffff;
       largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
     }
-    const bool finite = largest_bits < 0x7f800000;
-    const float largest = __builtin_bit_cast(float, largest_bits);
-    const bool zero = !finite || largest < kSmallest;
-    out.scale = !finite ? __builtin_nanf("") : zero ? 0.0f : largest / kLargest<Group>;
-    const float inverse = zero ? 0.0f : kLargest<Group> / largest;
+    const Scales s = scales<Group>(largest_bits);
+    out.scale = s.scale;
 
     // Adding 1.5 * 2^23 leaves the nearest integer in a float's low bits.
     constexpr float kRound = 12582912.0f;
     std::int32_t q[kActivationGroup];
     for (std::size_t i = 0; i < kActivationGroup; ++i) {
-      const float value = finite ? in[i] : 0.0f;
-      q[i] = __builtin_bit_cast(std::int32_t, value * inverse + kRound) -
+      const float value = s.scale == s.scale ? in[i] : 0.0f;
+      q[i] = __builtin_bit_cast(std::int32_t, value * s.inverse + kRound) -
              __builtin_bit_cast(std::int32_t, kRound);
     }
     split(q, out);
@@ -63,7 +96,11 @@ struct Converter {
   static void quantise_all(const float* in, std::size_t count, std::byte* out) {
     auto* groups = reinterpret_cast<Group*>(out);
     for (std::size_t g = 0; g < count / kActivationGroup; ++g) {
-      quantise(in + g * kActivationGroup, groups[g]);
+      if constexpr (Isa::kLanes == 16) {
+        quantise_wide(in + g * kActivationGroup, groups[g]);
+      } else {
+        quantise(in + g * kActivationGroup, groups[g]);
+      }
     }
   }
 
