@@ -79,6 +79,7 @@ class Bench {
 
   const std::vector<BenchRow>& rows() const { return rows_; }
   MachineRates rates() const { return median_of(rates_); }
+  Precision precision() const { return plan_.precision; }
 
  private:
   void add(BenchRow& row, double seconds, const MachineRates& rates) {
@@ -204,6 +205,7 @@ int bench_command(const BenchOptions& options) try {
     bench.run(bar);
   }
   machine.rates = bench.rates();
+  machine.precision = precision_name(bench.precision());
   const std::string_view weights = main_type(model.open->layout);
   std::cout << print_bench(machine, bench.rows(), model.name, weights) << std::flush;
   if (!options.json_file.empty()) {

@@ -51,7 +51,8 @@ std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>
               print_rate(r.copy_bytes_per_second),
               format("; fp32 %.0f, bf16 %.0f, int8 %.0f billion operations/s\n",
                      r.fp32_per_second * 1e-9, r.bf16_per_second * 1e-9, r.int8_per_second * 1e-9));
-  out += text("model    ", printable(model), ", ", weights, "\n\n");
+  out +=
+      text("model    ", printable(model), ", ", weights, ", ", machine.precision, " precision\n\n");
   out += "         sequences  prompt    tokens/s  (min..max)              limit    by   reached\n";
   for (const BenchRow& row : rows) {
     const auto [least, most] = std::minmax_element(row.speeds.begin(), row.speeds.end());
@@ -72,6 +73,7 @@ std::string print_bench_json(const BenchMachine& machine, const std::vector<Benc
   json["machine"] = {{"processor", printable(machine.processor)},
                      {"threads", machine.threads},
                      {"isa", machine.isa},
+                     {"precision", machine.precision},
                      {"load_average", machine.load_average},
                      {"read_bytes_per_second", r.read_bytes_per_second},
                      {"copy_bytes_per_second", r.copy_bytes_per_second},

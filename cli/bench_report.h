@@ -15,8 +15,9 @@ struct BenchMachine {
   std::string processor;
   std::size_t threads = 0;
   std::string_view isa;
-  double load_average = 0.0;  // of the minute before: what else ran
-  MachineRates rates;         // medians
+  std::string_view precision;  // of activations
+  double load_average = 0.0;   // of the minute before: what else ran
+  MachineRates rates;          // medians
 };
 
 struct BenchRow {

@@ -69,7 +69,9 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan) {
   out += row("keys and values", b.kv,
              text(w.sequences, w.sequences == 1 ? " sequence of " : " sequences of ",
                   w.context_tokens, " tokens, ", plan.kv.type == KvType::kF16 ? "f16" : "f32"));
-  out += row("activations", b.activations, text("segments of ", plan.segment_tokens, " tokens"));
+  out += row("activations", b.activations,
+             text("segments of ", plan.segment_tokens, " tokens, ", precision_name(plan.precision),
+                  " precision"));
   out += row("input of a pass", b.input, "");
   out += row("logits", b.logits, all_logits ? "of every token" : "");
   out += row("total", b.total(),
@@ -135,6 +137,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["slots"] = plan.slots;
   json["slot_bytes"] = plan.slot_bytes;
   json["segment_tokens"] = plan.segment_tokens;
+  json["precision"] = precision_name(plan.precision);
   json["context_tokens"] = plan.workload.context_tokens;
   json["link_bytes"] = model.engine.link_bytes();
   json["prompt_tokens"] = f.prompt_tokens;

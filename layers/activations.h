@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "memory/dtype.h"
 
@@ -15,6 +16,10 @@ enum class Precision : std::uint8_t {
   kNormal,  // as wide as the fastest arithmetic takes them: int8 or BF16
   kHigh,    // so that their rounding is lost in f32's
 };
+
+constexpr std::string_view precision_name(Precision precision) {
+  return precision == Precision::kHigh ? "high" : "normal";
+}
 
 enum class ActivationForm : std::uint8_t { kF32, kBf16, kInt8, kInt16 };
 inline constexpr std::size_t kActivationForms = 4;

@@ -141,6 +141,26 @@ TEST_CASE("sluice: ids in, the same ids out on every device and at any limit") {
   }
 }
 
+TEST_CASE("sluice: computes with the precision that is asked for, and says which it chose") {
+  const std::string model = tiny_reference("quants").gguf;
+  const testing::TemporaryFolder folder;
+  const auto logits = [&](const std::vector<std::string>& precision, const std::string& name) {
+    std::vector<std::string> arguments = {"run",      model,        "--ids",        "-p",
+                                          "1 2 3",    "-q",         "--max-tokens", "1",
+                                          "--logits", folder / "l", "--stats",      folder / "s"};
+    arguments.insert(arguments.end(), precision.begin(), precision.end());
+    REQUIRE(run_sluice(arguments).exit_code == 0);
+    CHECK(nlohmann::json::parse(read_bytes(folder / "s"))["precision"] == name);
+    return read_bytes(folder / "l");
+  };
+  const std::string high = logits({"--precision", "high"}, "high");
+  CHECK(logits({}, "high") == high);  // the model is small
+  CHECK(logits({"--precision", "normal"}, "normal") != high);
+  CHECK(run_sluice({"plan", model, "--precision", "normal"}).out.find("normal precision") !=
+        std::string::npos);
+  check_refusal({"plan", model, "--precision", "double"}, 2, "--precision");
+}
+
 TEST_CASE("sluice: leaves logits, stats and a trace, each whole") {
   const testing::TemporaryFolder folder;
   const TinyReference& reference = tiny_reference("f32");
