@@ -13,7 +13,8 @@ enum class ErrorKind {
   kUsage,       // an option or argument that can't be honoured
   kBadFile,     // a model file that is damaged or not supported
   kOverBudget,  // a memory limit that can't be kept
-  kIo,          // the operating system refused a file or a device
+  kIo,          // the operating system refused a file or a folder
+  kDevice,      // the GPU or its driver: missing, too old, out of memory, failing
 };
 
 // A failure. The message says what was being done, what was found, what was needed and, where

@@ -1,0 +1,67 @@
+// What every CUDA source of kernels includes: CUDA itself, or the tests' emulation of it on the CPU.
+//
+// Kernels keep to what both understand: shared memory is declared by SLUICE_SHARED, launched is by
+// launch(), and every launch says which memory its kernel touches.
+#pragma once
+
+#include <cstddef>
+
+namespace sluice {
+
+// Memory that a kernel reads or writes. The emulation checks that streams agree on it.
+struct Touch {
+  const void* begin;
+  std::size_t bytes;
+  bool written;
+};
+inline Touch reads(const void* begin, std::size_t bytes) {
+  return {begin, bytes, false};
+}
+inline Touch writes(const void* begin, std::size_t bytes) {
+  return {begin, bytes, true};
+}
+
+}  // namespace sluice
+
+#ifdef SLUICE_CUDA_EMULATION
+#include SLUICE_CUDA_EMULATION
+#else
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <initializer_list>
+
+#include "memory/cuda/check.h"
+
+// SLUICE_SHARED(float, tile, [32][33]);
+#define SLUICE_SHARED(type, name, extents) __shared__ type name extents
+
+namespace sluice {
+
+// The launch's dynamic shared memory.
+template <typename T>
+__device__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char sluice_dynamic_shared[];
+  return reinterpret_cast<T*>(sluice_dynamic_shared);
+}
+
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  std::size_t shared_bytes = 0;  // dynamic; 48 KiB at most
+};
+
+// Throws Error{kDevice} naming the kernel if the launch is refused.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, cudaStream_t stream, const LaunchShape& shape,
+            std::initializer_list<Touch> /*touches*/, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(arguments...);
+  check_cuda(cudaPeekAtLastError(), name);
+}
+
+}  // namespace sluice
+
+#endif
