@@ -24,6 +24,8 @@ int exit_code(ErrorKind kind) {  // docs/errors.md
       return 4;
     case ErrorKind::kIo:
       return 5;
+    case ErrorKind::kDevice:
+      return 6;
   }
   return 1;
 }

@@ -61,12 +61,16 @@ void check_threads(std::size_t threads) {
 void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("MODEL", o.model, "A GGUF file, or the first of a split one")->required();
   app.add_option("--vram", o.vram,
-                 "Device memory to keep to: 96MiB, 24GB, 50% (of the weights), unlimited")
+                 "Device memory to keep to: 96MiB, 24GB, 50% (of the weights), unlimited; on cuda\n"
+                 "also auto (the default): what is free, less a margin")
       ->type_name("SIZE");
   app.add_option("--device", raw.device,
                  "auto: cuda where there is one, else sim with --vram, else cpu")
       ->check(CLI::IsMember({"auto", "cpu", "sim", "cuda"}))
       ->type_name("auto|cpu|sim|cuda");
+  app.add_option("--gpu", o.gpu, "Which GPU, counted from 0")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
   app.add_option("--link", raw.link,
                  "Speed of sim's link to host memory, and its latency: 12GB/s,10us")
       ->type_name("RATE");

@@ -20,7 +20,8 @@ enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect };
 struct PlacementOptions {
   std::string model;
   DeviceChoice device = DeviceChoice::kAuto;
-  std::string vram;  // "96MiB", "50%" of the weights, "unlimited"; empty: not given
+  int gpu = 0;
+  std::string vram;  // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
   std::optional<LinkSpeed> link;
   std::optional<std::size_t> slots;
   std::optional<std::size_t> segment_tokens;

@@ -74,6 +74,10 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan) {
                   " precision"));
   out += row("input of a pass", b.input, "");
   out += row("logits", b.logits, all_logits ? "of every token" : "");
+  if (plan.gpu) {
+    out += row("scratch", b.scratch, "of products and attention");
+    out += row("driver's context", b.context, "measured, with code yet to be loaded");
+  }
   out += row("total", b.total(),
              plan.limit_bytes ? text("of ", *plan.limit_bytes, " (", print_bytes(*plan.limit_bytes),
                                      "), ", *plan.limit_bytes - b.total(), " to spare")
@@ -102,7 +106,7 @@ std::string print_report(const LoadedModel& model, const ModelLayout& layout, co
   std::string out;
   out += text("device     ", model.device.name(), ", ");
   out += plan.limit_bytes ? text("limit ", print_bytes(*plan.limit_bytes)) : "no limit";
-  out += text(", peak ", print_bytes(model.engine.arena().lent_bytes()), "\n");
+  out += text(", peak ", print_bytes(plan.bytes.total()), "\n");
   out += text("weights    ", where_weights_are(layout, plan), "\n");
   out += format("prompt     %zu tokens in %.3f s, %.1f tokens/s\n", f.prompt_tokens,
                 f.prefill_seconds, per_second(f.prompt_tokens, f.prefill_seconds));
@@ -127,7 +131,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["device"] = model.device.name();
   json["device_limit_bytes"] = plan.limit_bytes ? nlohmann::ordered_json(*plan.limit_bytes)
                                                 : nlohmann::ordered_json(nullptr);
-  json["device_peak_bytes"] = model.engine.arena().lent_bytes();
+  json["device_peak_bytes"] = plan.bytes.total();
   json["host_bytes"] = model.engine.host_bytes();
   json["weights_bytes"] = layout.units_bytes();
   json["resident_bytes"] = plan.bytes.resident;

@@ -117,6 +117,7 @@ class Run {
                           model_.layout.config.context_tokens, " that the model was trained for"));
     }
     const Target target = choose_target(options_.on, model_.layout);
+    if (!target.note.empty()) note(options_, target.note);
     plan_ = plan_for(model_.layout, workload, target);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);

@@ -9,6 +9,9 @@
 namespace sluice {
 namespace {
 
+// Of a GPU's free memory, what is left to others where no limit is given: a desktop's windows grow.
+constexpr std::size_t kFreeMarginBytes = 256_MiB;
+
 // A limit in bytes, or none for "unlimited".
 std::optional<std::size_t> parse_vram(const std::string& value, const ModelLayout& layout) {
   if (value.empty() || value == "unlimited") return std::nullopt;
@@ -21,50 +24,100 @@ std::optional<std::size_t> parse_vram(const std::string& value, const ModelLayou
   return static_cast<std::size_t>(percent / 100.0 * static_cast<double>(layout.units_bytes()));
 }
 
+// Opens a GPU where one is asked for, or might be had.
+void choose_gpu(const PlacementOptions& options, Target& target) {
+  if (options.device == DeviceChoice::kCuda) {
+    target.gpu = open_gpu(options.gpu);
+  } else if (options.device == DeviceChoice::kAuto && built_with_gpu()) {
+    try {
+      target.gpu = open_gpu(options.gpu);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kDevice) throw;
+      target.note = text("going on without a GPU: ", error.what());
+    }
+  }
+}
+
+// What the driver takes for itself and what is free; every limit is kept with both.
+void limit_gpu(const std::string& vram, Target& target) {
+  const std::size_t overhead = target.gpu->overhead_bytes();
+  const std::size_t free = target.gpu->free_bytes() + overhead;
+  PlanLimits& limits = target.limits;
+  limits.gpu = true;
+  limits.context_bytes = overhead;
+  if (!limits.device_bytes) {
+    const std::size_t margin = vram == "unlimited" ? 0 : kFreeMarginBytes;
+    limits.device_bytes = free - std::min(free, margin);
+  } else if (*limits.device_bytes > free) {
+    throw Error(ErrorKind::kOverBudget,
+                text("--vram ", vram, ": of the GPU's memory ", print_bytes(free),
+                     " are free; give that much or less, or --vram auto"));
+  }
+}
+
+std::shared_ptr<Gpu> timed(const std::shared_ptr<Gpu>& gpu, bool wanted) {
+  if (gpu != nullptr && wanted) gpu->time_spans();
+  return gpu;
+}
+
+std::unique_ptr<DeviceSim> make_sim(const Plan& plan, const Target& target) {
+  return std::make_unique<DeviceSim>(SimOptions{
+      .in_place = target.in_place,
+      .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
+      .to_device = target.link,
+      .to_host = target.link,
+      .on_reserve = {}});
+}
+
 }  // namespace
 
 Target choose_target(const PlacementOptions& options, const ModelLayout& layout) {
-  if (options.device == DeviceChoice::kCuda) {
-    throw Error(ErrorKind::kUsage,
-                "--device cuda: this sluice was built without CUDA; use sim or cpu");
-  }
   Target target;
+  choose_gpu(options, target);
+  const bool any_vram = options.vram == "auto" && target.gpu != nullptr;
   target.in_place = options.device == DeviceChoice::kCpu ||
-                    (options.device == DeviceChoice::kAuto && options.vram.empty());
+                    (options.device == DeviceChoice::kAuto && target.gpu == nullptr &&
+                     options.vram.empty());
   target.limits = {.in_place = target.in_place,
-                   .device_bytes = parse_vram(options.vram, layout),
+                   .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
                    .kv_type = options.kv_type,
                    .precision = options.precision};
   if (options.link) target.link = *options.link;
+  const auto refuse = [](const char* option, const char* why) {
+    throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
+  };
+  if (target.gpu != nullptr) {
+    if (options.link) refuse("--link", "the cuda device, whose link is real; use --device sim");
+    limit_gpu(options.vram, target);
+  }
   if (!target.in_place) return target;
   // The cpu device copies nothing: what only makes sense for copies would be ignored in silence.
-  const auto refuse = [](const char* option) {
-    throw Error(ErrorKind::kUsage, text(option,
-                                        " has no meaning on the cpu device, which reads "
-                                        "weights in place; use --device sim"));
-  };
-  if (target.limits.device_bytes) refuse("--vram");
-  if (options.link) refuse("--link");
-  if (options.slots) refuse("--slots");
+  constexpr const char* kInPlace =
+      "the cpu device, which reads weights in place; use --device sim";
+  if (target.limits.device_bytes) refuse("--vram", kInPlace);
+  if (options.link) refuse("--link", kInPlace);
+  if (options.slots) refuse("--slots", kInPlace);
   return target;
 }
 
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
   require_limit(layout, workload, target.limits);
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
-  const Hardware hardware = probe_host(layout, precision, target.link);
+  const Hardware hardware = target.gpu != nullptr
+                                ? gpu_hardware(target.gpu->measure_rates(), precision)
+                                : probe_host(layout, precision, target.link);
   return make_plan(layout, workload, target.limits, hardware);
 }
 
+// What is streamed is worth events with times, which tell how well copies hide.
 LoadedModel::LoadedModel(const OpenModel& model, const Plan& plan, const Target& target,
                          const EngineOptions& options)
-    : device({.in_place = target.in_place,
-              .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
-              .to_device = target.link,
-              .to_host = target.link,
-              .on_reserve = {}}),
-      engine(model.file, model.layout, plan, device, ops, options) {}
+    : gpu_(timed(target.gpu, plan.slots > 0 || options.trace)),
+      sim_(gpu_ == nullptr ? make_sim(plan, target) : nullptr),
+      device(gpu_ == nullptr ? *sim_ : gpu_->device()),
+      engine(model.file, model.layout, plan, device, gpu_ == nullptr ? cpu_ : gpu_->ops(),
+             options) {}
 
 }  // namespace sluice

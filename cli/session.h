@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/options.h"
+#include "layers/gpu.h"
 #include "layers/ops_cpu.h"
 #include "memory/device_sim.h"
 #include "memory/model_file.h"
@@ -31,6 +32,8 @@ struct Target {
   bool in_place = false;
   PlanLimits limits;
   LinkSpeed link;
+  std::shared_ptr<Gpu> gpu;  // null: the CPU computes
+  std::string note;          // why there is none, where one would have been taken
 };
 
 // Throws Error{kUsage} for a device that isn't there, and for options that it can't honour.
@@ -40,12 +43,18 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target);
 
 // An engine and the device under it.
-struct LoadedModel {
+class LoadedModel {
+ public:
   LoadedModel(const OpenModel& model, const Plan& plan, const Target& target,
               const EngineOptions& options);
 
-  DeviceSim device;
-  OpsCpu ops;
+ private:
+  std::shared_ptr<Gpu> gpu_;
+  std::unique_ptr<DeviceSim> sim_;  // null: there is a GPU
+  OpsCpu cpu_;
+
+ public:
+  Device& device;
   Engine engine;
 };
 

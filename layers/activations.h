@@ -77,10 +77,10 @@ struct Activations {
   std::array<std::byte*, kActivationForms> forms{};
 
   std::byte*& operator[](ActivationForm form) { return forms[static_cast<std::size_t>(form)]; }
-  std::byte* row(ActivationForm form, std::size_t token, std::size_t columns) const {
+  constexpr std::byte* row(ActivationForm form, std::size_t token, std::size_t columns) const {
     return forms[static_cast<std::size_t>(form)] + token * activation_row_bytes(form, columns);
   }
-  bool wants(ActivationForm form) const { return forms[static_cast<std::size_t>(form)] != nullptr; }
+  constexpr bool wants(ActivationForm form) const { return forms[static_cast<std::size_t>(form)] != nullptr; }
   float* f32(std::size_t token, std::size_t columns) const {
     return reinterpret_cast<float*>(row(ActivationForm::kF32, token, columns));
   }

@@ -45,7 +45,7 @@ double MachineRates::operations_per_second(DType type) const {
   return type == DType::kBF16 ? std::max(bf16_per_second, fp32_per_second) : fp32_per_second;
 }
 
-MachineMeter::MachineMeter() : memory_(kMemoryBytes, false) {
+MachineMeter::MachineMeter() : memory_(kMemoryBytes) {
   over_pieces(kMemoryBytes,
               [&](std::size_t at) { std::memset(memory_.data() + at, 1, kPieceBytes); });
 }

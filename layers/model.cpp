@@ -217,7 +217,9 @@ void Model::attend(Stream& stream, const UnitInfo& unit) {
                        .blocks = input_.blocks,
                        .block_count = shape_.blocks,
                        .tokens = shape_.tokens,
+                       .keys = shape_.keys,
                        .page_table = input_.page_table,
+                       .table_pages = shape_.table_pages,
                        .kv = kv,
                        .out = out});
 }

@@ -20,6 +20,7 @@ struct PassShape {
   std::size_t logit_rows = 0;   // tokens whose logits are wanted
   std::size_t blocks = 0;       // query blocks
   std::size_t table_pages = 0;  // entries of the page table
+  std::size_t keys = 0;         // that any token sees, at most
 
   std::size_t input_bytes(const ModelConfig& config) const;
 };

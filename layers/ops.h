@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "layers/products.h"
+#include "layers/scratch.h"
 #include "memory/device.h"
 #include "memory/kv_pages.h"
 
@@ -72,7 +73,9 @@ struct AttentionArgs {
   const QueryBlock* blocks;  // [block_count]
   std::size_t block_count;
   std::size_t tokens;
-  const std::int32_t* page_table;
+  std::size_t keys;  // that any query sees, at most
+  const std::int32_t* page_table;  // [table_pages]
+  std::size_t table_pages;
   KvView kv;
   Activations out;  // [tokens, heads * head_dim]; f32 always
 };
@@ -105,6 +108,9 @@ struct ProductBatch {
 class Ops {
  public:
   virtual ~Ops() = default;
+  // Lends device memory for their own use, once and before anything else; of the CPU none.
+  virtual void use_scratch(std::byte* /*begin*/, const ScratchSizes& /*sizes*/,
+                           Precision /*precision*/) {}
   virtual void norm(Stream& stream, const NormArgs& args) = 0;
   virtual void product(Stream& stream, const ProductBatch& batch) = 0;
   virtual void rotate(Stream& stream, const RotateArgs& args) = 0;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace sluice {
@@ -50,6 +51,11 @@ class Device {
   virtual std::size_t reserved_bytes() const = 0;
   virtual std::unique_ptr<Stream> make_stream(std::string_view name) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
+  // Fixes host memory in place, so that copies of it need no help of the host. What can't be had is
+  // left as it was; returns a warning that says why and what to do, or nothing.
+  virtual std::string pin(std::byte* begin, std::size_t bytes) = 0;
+  // Before memory that was pinned is given back, with no copy of it under way.
+  virtual void unpin(std::byte* begin) = 0;
   // Copies over the link when `stream` gets there. Both buffers must live until then, and `span`,
   // which is told when the link was busy with it (null: don't).
   virtual void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,

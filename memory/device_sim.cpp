@@ -1,6 +1,7 @@
 #include "memory/device_sim.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -12,6 +13,21 @@
 #include "memory/units.h"
 
 namespace sluice {
+namespace {
+
+std::string lock_warning(std::size_t bytes, int error) {
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  if (error == ENOMEM || error == EPERM) {
+    return text("host memory isn't pinned: the limit for locked memory is ",
+                print_bytes(limit.rlim_cur), ", the weights need ", print_bytes(bytes),
+                "; raise it with `ulimit -l ", ceil_div(bytes, 1024),
+                "` or in /etc/security/limits.conf (memlock)");
+  }
+  return text("host memory isn't pinned: ", std::strerror(error));
+}
+
+}  // namespace
 
 DeviceSim::DeviceSim(const SimOptions& options)
     : options_(options), to_device_(options.to_device), to_host_(options.to_host) {}
@@ -52,6 +68,16 @@ std::unique_ptr<Stream> DeviceSim::make_stream(std::string_view name) {
 
 std::unique_ptr<Event> DeviceSim::make_event() {
   return std::make_unique<HostEvent>();
+}
+
+// On fault, so that memory that hasn't been touched yet isn't filled with zeros here.
+std::string DeviceSim::pin(std::byte* begin, std::size_t bytes) {
+  if (options_.in_place || mlock2(begin, bytes, MLOCK_ONFAULT) == 0) return {};
+  return lock_warning(bytes, errno);
+}
+
+void DeviceSim::unpin(std::byte* begin) {
+  (void)begin;  // unlocked as it is unmapped
 }
 
 void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "memory/device.h"
@@ -37,6 +38,8 @@ class DeviceSim final : public Device {
   std::unique_ptr<Event> make_event() override;
   void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
             std::size_t bytes, Span* span = nullptr) override;
+  std::string pin(std::byte* begin, std::size_t bytes) override;
+  void unpin(std::byte* begin) override;
 
  private:
   SimOptions options_;

@@ -2,11 +2,11 @@
 
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bit>
+#include <cassert>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -17,18 +17,6 @@
 
 namespace sluice {
 namespace {
-
-std::string lock_warning(std::size_t bytes, int error) {
-  rlimit limit{};
-  getrlimit(RLIMIT_MEMLOCK, &limit);
-  if (error == ENOMEM || error == EPERM) {
-    return text("host memory isn't pinned: the limit for locked memory is ",
-                print_bytes(limit.rlim_cur), ", the weights need ", print_bytes(bytes),
-                "; raise it with `ulimit -l ", ceil_div(bytes, 1024),
-                "` or in /etc/security/limits.conf (memlock)");
-  }
-  return text("host memory isn't pinned: ", std::strerror(error));
-}
 
 // Where the system refuses (a container may), pages lie where they are first touched.
 void spread_over_nodes(std::byte* data, std::size_t bytes) {
@@ -64,7 +52,7 @@ std::uint64_t parse_bit_list(std::string_view list) {
   return bits;
 }
 
-HostStore::HostStore(std::size_t bytes, bool lock) : size_bytes_(bytes) {
+HostStore::HostStore(std::size_t bytes) : size_bytes_(bytes) {
   if (bytes == 0) return;
   void* region = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (region == MAP_FAILED) {
@@ -74,14 +62,19 @@ HostStore::HostStore(std::size_t bytes, bool lock) : size_bytes_(bytes) {
   data_ = static_cast<std::byte*>(region);
   madvise(data_, bytes, MADV_HUGEPAGE);
   spread_over_nodes(data_, bytes);
-  if (!lock) return;
-  // On fault, so that loading fills the pages in parallel instead of the kernel zeroing them here.
-  locked_ = mlock2(data_, bytes, MLOCK_ONFAULT) == 0;
-  if (!locked_) warning_ = lock_warning(bytes, errno);
 }
 
 HostStore::~HostStore() {
-  if (data_ != nullptr) munmap(data_, size_bytes_);
+  if (data_ == nullptr) return;
+  if (pinned_for_ != nullptr) pinned_for_->unpin(data_);
+  munmap(data_, size_bytes_);
+}
+
+std::string HostStore::pin(Device& device) {
+  if (data_ == nullptr) return {};
+  assert(pinned_for_ == nullptr);
+  pinned_for_ = &device;
+  return device.pin(data_, size_bytes_);
 }
 
 }  // namespace sluice

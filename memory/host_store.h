@@ -1,10 +1,12 @@
-// Host memory that weights wait in: one region, locked in place where the system allows it.
+// Host memory that weights wait in: one region, which a device may pin.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include "memory/device.h"
 
 namespace sluice {
 
@@ -16,25 +18,24 @@ std::uint64_t parse_bit_list(std::string_view list);
 // with the bandwidth of all, whichever node it runs on.
 class HostStore {
  public:
-  // Throws Error{kIo} naming the size if the system has no such memory. With `lock` the pages are
-  // locked as far as the system's limit allows; when it doesn't, warning() says which and how to
-  // raise it, and the store goes on unlocked.
-  HostStore(std::size_t bytes, bool lock);
+  // Throws Error{kIo} naming the size if the system has no such memory.
+  explicit HostStore(std::size_t bytes);
+  // No copy of it may be under way.
   ~HostStore();
   HostStore(const HostStore&) = delete;
   HostStore& operator=(const HostStore&) = delete;
 
+  // Once. The device must outlive the store; returns its warning.
+  std::string pin(Device& device);
+
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   std::size_t size_bytes() const { return size_bytes_; }
-  bool locked() const { return locked_; }
-  const std::string& warning() const { return warning_; }
 
  private:
   std::byte* data_ = nullptr;
   std::size_t size_bytes_ = 0;
-  bool locked_ = false;
-  std::string warning_;
+  Device* pinned_for_ = nullptr;
 };
 
 }  // namespace sluice

@@ -144,6 +144,8 @@ class Search {
     Plan plan;
     plan.workload = workload_;
     plan.limit_bytes = limits_.device_bytes;
+    plan.gpu = limits_.gpu;
+    plan.bytes.context = limits_.context_bytes;
     plan.segment_tokens = segment;
     const ModelConfig& c = model_.config;
     plan.kv = {.type = limits_.kv_type.value_or(default_kv_type(model_)),
@@ -198,8 +200,10 @@ class Search {
                      print_bytes(b.total()), "): ", print_bytes(b.kv), " for ",
                      workload_.sequences * workload_.context_tokens, " tokens of context, ",
                      print_bytes(b.slots), " for ", least.slots, " slots, ",
-                     print_bytes(b.vectors + b.input + b.activations + b.logits),
-                     " to compute in; raise --vram", b.kv > b.slots ? " or lower --ctx" : ""));
+                     print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
+                     " to compute in",
+                     b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),
+                     "; raise --vram", b.kv > b.slots ? " or lower --ctx" : ""));
   }
 
   const ModelLayout& model_;

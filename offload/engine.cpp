@@ -24,10 +24,9 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
       options_(std::move(options)),
       schedule_(make_schedule(layout, plan_)),
       input_bytes_(align_up(plan_.largest_pass().input_bytes(layout.config))),
-      arena_(device, plan_.bytes.total()),
-      store_(store_bytes(layout, plan_), !device.in_place()),
-      staging_(2 * input_bytes_ + host_logit_rows(plan_) * layout.config.vocab * sizeof(float),
-               false),
+      arena_(device, plan_.bytes.arena()),
+      store_(store_bytes(layout, plan_)),
+      staging_(2 * input_bytes_ + host_logit_rows(plan_) * layout.config.vocab * sizeof(float)),
       host_logits_(reinterpret_cast<float*>(staging_.data() + 2 * input_bytes_)),
       pages_(plan_.kv.pages),
       sequences_(plan_.workload.sequences),
@@ -41,14 +40,18 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   for (Half& half : halves_) half.done = device.make_event();
   weights_ = load_weights(file, layout, plan_, device, arena_, store_.data(), options_.on_load,
                           options_.stop);
-  lend_workspace();
+  // Once its pages are there: filling them is the loader's, on all threads.
+  warning_ = store_.pin(device);
+  const std::string staging_warning = staging_.pin(device);
+  if (warning_.empty()) warning_ = staging_warning;
+  lend_workspace(ops);
   model_ = std::make_unique<Model>(layout, ops, workspace_);
   for (const Step& step : schedule_.prologue) run_copy(step);
   load_seconds_ = now_seconds() - begin;
 }
 
 // In the order, and of the sizes, of PlanBytes.
-void Engine::lend_workspace() {
+void Engine::lend_workspace(Ops& ops) {
   const WorkspaceSizes sizes = workspace_sizes(layout_, plan_.precision, plan_.largest_pass());
   std::byte* slots = arena_.lend(plan_.bytes.slots, "slots");
   streamer_ = std::make_unique<Streamer>(device_, *compute_, slots, plan_.slots, plan_.slot_bytes);
@@ -63,7 +66,12 @@ void Engine::lend_workspace() {
   workspace_.mixing = arena_.lend_array<float>(sizes.mixing_floats, "activations");
   workspace_.logits = arena_.lend_array<float>(sizes.logits_floats, "logits");
   workspace_.vectors = weights_.vectors;
-  assert(arena_.lent_bytes() == plan_.bytes.total());
+  if (plan_.gpu) {
+    const ScratchSizes scratch =
+        gpu_scratch_sizes(layout_, plan_.precision, plan_.largest_pass());
+    ops.use_scratch(arena_.lend(scratch.total(), "scratch"), scratch, plan_.precision);
+  }
+  assert(arena_.lent_bytes() == plan_.bytes.arena());
 }
 
 void Engine::feed(std::span<const Feed> feeds) {

@@ -68,12 +68,12 @@ class Engine {
   // Over the link since loading, both ways.
   std::size_t link_bytes() const { return streamer_->link_bytes() + other_link_bytes_; }
   std::size_t host_bytes() const { return store_.size_bytes() + staging_.size_bytes(); }
-  const std::string& warning() const { return store_.warning(); }
+  const std::string& warning() const { return warning_; }
   const Trace& trace() const { return trace_; }
   double load_seconds() const { return load_seconds_; }
 
  private:
-  void lend_workspace();
+  void lend_workspace(Ops& ops);
   void check(std::span<const Feed> feeds) const;
   void run(std::span<const Feed> feeds, const LogitsSink* sink);
   void run_pass(const PassShape& shape, std::byte* staged, float* logits);
@@ -88,6 +88,7 @@ class Engine {
   const Schedule schedule_;
   const std::size_t input_bytes_;  // of the largest pass
   Arena arena_;
+  std::string warning_;
   HostStore store_;     // weights that aren't resident
   HostStore staging_;   // inputs of two passes, then logits
   float* host_logits_;  // [sequences, or segment_tokens if all are wanted; vocab]

@@ -21,7 +21,7 @@ constexpr std::size_t kManyTokens = 64;
 class Probe {
  public:
   Probe(std::size_t columns, Precision precision)
-      : columns_(columns), precision_(precision), weights_(kReadBytes, false) {
+      : columns_(columns), precision_(precision), weights_(kReadBytes) {
     // Touched, so that reading it reads memory; zeros are as good as any weights.
     parallel_for(kReadBytes / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
       std::memset(weights_.data() + begin * 1_MiB, 0, (end - begin) * 1_MiB);
@@ -170,6 +170,28 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   if (link.bytes_per_second <= 0.0) link.bytes_per_second = probe.copy_rate();
   hardware.to_device = link;
   hardware.to_host = link;
+  return hardware;
+}
+
+Hardware gpu_hardware(const GpuRates& rates, Precision precision) {
+  constexpr double kOfMemory = 0.8;
+  constexpr double kOfTensorCores = 0.5;  // weights have to be decoded for them
+  constexpr double kOfF32 = 0.35;
+  constexpr double kStepSeconds = 3e-6;
+  constexpr double kTripsPerElement = 3.0;  // read twice, written once
+  Hardware hardware;
+  const double f32 = kOfF32 * rates.f32_operations_per_second;
+  const double tensor = kOfTensorCores * rates.tensor_operations_per_second;
+  for (std::size_t i = 0; i < kDTypeCount; ++i) {
+    const bool wide = tile_type(kAllDTypes[i], precision) == TileType::kF32;
+    hardware.products[i] = {.bytes_per_second = kOfMemory * rates.memory_bytes_per_second,
+                            .operations_per_second = wide ? f32 : tensor};
+  }
+  hardware.attention_operations_per_second = f32;
+  hardware.element_seconds = kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second;
+  hardware.step_seconds = kStepSeconds;
+  hardware.to_device = rates.to_device;
+  hardware.to_host = rates.to_host;
   return hardware;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 
+#include "layers/gpu.h"
 #include "layers/weights.h"
 #include "memory/dtype.h"
 #include "memory/link.h"
@@ -29,5 +30,8 @@ struct Hardware {
 // Measures what `model` needs of this machine's CPU in about 20 ms, on synthetic weights. A link
 // without a speed is measured as a memory copy.
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
+
+// Of a GPU, by what its clocks and widths would allow and what kernels usually get of that.
+Hardware gpu_hardware(const GpuRates& rates, Precision precision);
 
 }  // namespace sluice

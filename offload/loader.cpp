@@ -38,9 +38,11 @@ class Loader {
         stop_(stop),
         total_bytes_(layout.units_bytes()),
         half_bytes_(half_bytes(layout)),
-        staging_(2 * half_bytes_, false),
+        staging_(2 * half_bytes_),
         sent_{device.make_event(), device.make_event()},
-        stream_(device.make_stream("load")) {}
+        stream_(device.make_stream("load")) {
+    staging_.pin(device);
+  }
 
   void vectors(float* to) {
     for (const auto& layer : layout_.layer_vectors) {

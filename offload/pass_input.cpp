@@ -55,6 +55,7 @@ PassShape PassInputBuilder::choose_parts() {
       sequence.pages.push_back(*page);
     }
     shape.table_pages += sequence.pages.size();
+    shape.keys = std::max(shape.keys, sequence.length);
     token_ += take;
     if (take == left) {
       ++feed_;

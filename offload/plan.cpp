@@ -11,7 +11,8 @@ PassShape Plan::largest_pass() const {
   return {.tokens = segment_tokens,
           .logit_rows = std::min(wanted, segment_tokens),
           .blocks = segment_tokens,
-          .table_pages = kv.pages};
+          .table_pages = kv.pages,
+          .keys = workload.context_tokens};
 }
 
 std::size_t Plan::streamed_bytes(const ModelLayout& model) const {
@@ -24,13 +25,17 @@ std::size_t Plan::streamed_bytes(const ModelLayout& model) const {
 
 void count_bytes(const ModelLayout& model, Plan& plan) {
   const WorkspaceSizes sizes = workspace_sizes(model, plan.precision, plan.largest_pass());
+  const std::size_t scratch =
+      plan.gpu ? gpu_scratch_sizes(model, plan.precision, plan.largest_pass()).total() : 0;
   plan.bytes = {.vectors = align_up(model.vector_floats * sizeof(float)),
                 .resident = 0,
                 .slots = plan.slots * align_up(plan.slot_bytes),
                 .kv = align_up(plan.kv.total_bytes()),
                 .input = align_up(sizes.input_bytes),
                 .activations = align_up(sizes.mixing_floats * sizeof(float)),
-                .logits = align_up(sizes.logits_floats * sizeof(float))};
+                .logits = align_up(sizes.logits_floats * sizeof(float)),
+                .scratch = scratch,
+                .context = plan.bytes.context};
   for (const std::size_t bytes : sizes.activation_bytes) plan.bytes.activations += align_up(bytes);
   for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
     if (plan.placement[unit] == Placement::kResident) {

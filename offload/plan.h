@@ -26,6 +26,8 @@ struct Workload {
 struct PlanLimits {
   bool in_place = false;                      // the device reads weights in host memory: no limit
   std::optional<std::size_t> device_bytes{};  // none: everything is resident
+  bool gpu = false;                           // what operations on a GPU need is counted
+  std::size_t context_bytes = 0;              // of the limit, what the driver takes for itself
   std::optional<std::size_t> slots{};         // 1 turns prefetching off
   std::optional<std::size_t> segment_tokens{};
   std::optional<KvType> kv_type{};
@@ -55,15 +57,20 @@ struct PlanBytes {
   std::size_t input = 0;        // a pass's tokens and where they belong
   std::size_t activations = 0;  // of a segment
   std::size_t logits = 0;
+  std::size_t scratch = 0;  // of a GPU's operations
+  std::size_t context = 0;  // the driver's own
 
-  std::size_t total() const {
-    return vectors + resident + slots + kv + input + activations + logits;
+  // What is lent of the arena.
+  std::size_t arena() const {
+    return vectors + resident + slots + kv + input + activations + logits + scratch;
   }
+  std::size_t total() const { return arena() + context; }
 };
 
 struct Plan {
   Workload workload;
   std::optional<std::size_t> limit_bytes;
+  bool gpu = false;
   std::size_t segment_tokens = 1;  // tokens of a pass, at most
   std::size_t slots = 0;           // 0: nothing is streamed
   std::size_t slot_bytes = 0;
@@ -78,7 +85,7 @@ struct Plan {
   std::size_t streamed_bytes(const ModelLayout& model) const;  // in a pass that wants logits
 };
 
-// Fills in plan.bytes from everything else.
+// Fills in plan.bytes from everything else, but for context, which it keeps.
 void count_bytes(const ModelLayout& model, Plan& plan);
 
 }  // namespace sluice

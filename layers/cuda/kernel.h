@@ -4,24 +4,7 @@
 // launch(), and every launch says which memory its kernel touches.
 #pragma once
 
-#include <cstddef>
-
-namespace sluice {
-
-// Memory that a kernel reads or writes. The emulation checks that streams agree on it.
-struct Touch {
-  const void* begin;
-  std::size_t bytes;
-  bool written;
-};
-inline Touch reads(const void* begin, std::size_t bytes) {
-  return {begin, bytes, false};
-}
-inline Touch writes(const void* begin, std::size_t bytes) {
-  return {begin, bytes, true};
-}
-
-}  // namespace sluice
+#include "layers/cuda/touch.h"
 
 #ifdef SLUICE_CUDA_EMULATION
 #include SLUICE_CUDA_EMULATION
@@ -31,7 +14,7 @@ inline Touch writes(const void* begin, std::size_t bytes) {
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <initializer_list>
+#include <span>
 
 #include "memory/cuda/check.h"
 
@@ -56,7 +39,7 @@ struct LaunchShape {
 // Throws Error{kDevice} naming the kernel if the launch is refused.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, cudaStream_t stream, const LaunchShape& shape,
-            std::initializer_list<Touch> /*touches*/, void (*kernel)(Parameters...),
+            std::span<const Touch> /*touches*/, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(arguments...);
   check_cuda(cudaPeekAtLastError(), name);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <string>
 
+#include "memory/device_sim.h"
 #include "memory/units.h"
 #include "tests/support/expect_error.h"
 
@@ -22,35 +24,37 @@ TEST_CASE("host store: the kernel's lists of numbers are read, and nothing else"
   }
 }
 
-TEST_CASE("host store: gives zeroed pages, locked where that is allowed") {
-  HostStore store(3_MiB + 5, true);
+TEST_CASE("host store: gives zeroed pages") {
+  HostStore store(3_MiB + 5);
   CHECK(store.size_bytes() == 3_MiB + 5);
-  CHECK(store.locked() == store.warning().empty());
   for (std::size_t i = 0; i < store.size_bytes(); i += 4096) CHECK(store.data()[i] == std::byte{0});
   std::memset(store.data(), 1, store.size_bytes());
-  const HostStore nothing(0, true);
+  HostStore nothing(0);
   CHECK(nothing.data() == nullptr);
+  DeviceSim device({});
+  CHECK(nothing.pin(device).empty());
 }
 
 TEST_CASE("host store: memory that the system hasn't got is one clear error") {
-  const testing::Failure failure =
-      testing::failure_of([] { HostStore(std::size_t{1} << 60, false); });
+  const testing::Failure failure = testing::failure_of([] { HostStore(std::size_t{1} << 60); });
   CHECK(failure.kind == ErrorKind::kIo);
   CHECK(failure.says("host memory"));
 }
 
 // In a child without root's right to lock as it likes.
-TEST_CASE("host store: goes on unlocked, and says which limit to raise and how") {
+TEST_CASE("host store: goes on unlocked on sim, and says which limit to raise and how") {
   const pid_t child = fork();
   if (child == 0) {
     const rlimit limit{64 << 10, 64 << 10};
     setrlimit(RLIMIT_MEMLOCK, &limit);
     if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
-    HostStore store(1_MiB, true);
+    DeviceSim device({});
+    HostStore store(1_MiB);
+    const std::string warning = store.pin(device);
     std::memset(store.data(), 1, store.size_bytes());
-    const bool told = store.warning().find("64.0 KiB") != std::string::npos &&
-                      store.warning().find("ulimit -l 1024") != std::string::npos;
-    _exit(!store.locked() && told ? 0 : 1);
+    const bool told = warning.find("64.0 KiB") != std::string::npos &&
+                      warning.find("ulimit -l 1024") != std::string::npos;
+    _exit(told ? 0 : 1);
   }
   int status = 0;
   waitpid(child, &status, 0);

@@ -1,0 +1,14 @@
+#include "layers/cuda/few_tokens.cuh"
+#include "memory/quantised_types.h"
+
+namespace sluice {
+
+void few_tokens_int16(DType type, cudaStream_t stream, const FewTokensBatch& batch,
+                     std::span<const Touch> touches) {
+  with_quantised(type, [&]<DType kType>() {
+    launch_few_tokens<QuantisedSlice<kType, Int16Group>, 1, 4, 16>("product of few tokens",
+                                                                        stream, batch, touches);
+  });
+}
+
+}  // namespace sluice
