@@ -6,22 +6,7 @@
 
 #include <cstddef>
 
-namespace sluice {
-
-// Memory that a kernel reads or writes. The emulation checks that streams agree on it.
-struct Touch {
-  const void* begin;
-  std::size_t bytes;
-  bool written;
-};
-inline Touch reads(const void* begin, std::size_t bytes) {
-  return {begin, bytes, false};
-}
-inline Touch writes(const void* begin, std::size_t bytes) {
-  return {begin, bytes, true};
-}
-
-}  // namespace sluice
+#include "layers/cuda/touch.h"
 
 #ifdef SLUICE_CUDA_EMULATION
 #include SLUICE_CUDA_EMULATION
