@@ -26,10 +26,9 @@ void host_touches(const Touch& touch) {
   }
 }
 
-std::string leak_of_events(const Runtime& runtime) {
-  std::size_t count = 0;
-  for (const CUevent_st& event : runtime.events) count += event.alive ? 1 : 0;
-  return count == 0 ? "" : text("leaked: ", count, count == 1 ? " event" : " events");
+// "leaked: 2 events", nothing if there are none.
+void add_leaks(std::vector<std::string>& lines, std::size_t count, const char* what) {
+  if (count != 0) lines.push_back(text("leaked: ", count, " ", what, count == 1 ? "" : "s"));
 }
 
 std::vector<std::string> leaks(const Runtime& runtime) {
@@ -42,10 +41,8 @@ std::vector<std::string> leaks(const Runtime& runtime) {
     const bool is_default = &stream == &runtime.streams.front();
     if (stream.alive && !is_default) lines.push_back("leaked: " + stream.name);
   }
-  if (const std::string line = leak_of_events(runtime); !line.empty()) lines.push_back(line);
-  if (const std::size_t count = runtime.cublas_handles; count != 0) {
-    lines.push_back(text("leaked: ", count, count == 1 ? " cuBLAS handle" : " cuBLAS handles"));
-  }
+  add_leaks(lines, runtime.live_events.size(), "event");
+  add_leaks(lines, runtime.cublas_handles, "cuBLAS handle");
   return lines;
 }
 

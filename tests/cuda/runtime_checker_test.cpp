@@ -47,7 +47,7 @@ TEST_CASE("cuda stand-in: two streams' writes of one range need an event between
       check_silent();
     } else {
       check_complaint({"kernel fill on the compute writes bytes 4..12 of device allocation 2 ",
-                       "(4.0 KiB), which copy to device on the copies may still be writing",
+                       "(4.00 KiB), which copy to device on the copies may still be writing",
                        ": nothing orders the two"});
     }
   }
@@ -189,10 +189,10 @@ TEST_CASE("cuda stand-in: freed memory, foreign memory and what is beyond an end
   const std::vector<std::string> lines = complaints();
   REQUIRE(lines.size() == 4);
   CHECK(lines[0] ==
-        "kernel beyond on stream 1 writes bytes 4092..4100 of device allocation 1 (4.0 KiB), "
+        "kernel beyond on stream 1 writes bytes 4092..4100 of device allocation 1 (4.00 KiB), "
         "beyond its end");
   CHECK(lines[1] ==
-        "kernel late on stream 1 reads bytes 0..16 of device allocation 1 (4.0 KiB) after it was "
+        "kernel late on stream 1 reads bytes 0..16 of device allocation 1 (4.00 KiB) after it was "
         "freed");
   CHECK(lines[2] == "kernel foreign on stream 1 reads 16 bytes outside of any allocation");
   CHECK(lines[3].starts_with("memset on stream 1 writes bytes 0..4"));
@@ -245,9 +245,9 @@ TEST_CASE("cuda stand-in: memory is freed and unregistered when the host has wai
     } else {
       REQUIRE(lines.size() == 2);
       CHECK(lines[0] ==
-            "cudaFree of device allocation 2 (4.0 KiB), which copy to device on the copies may "
+            "cudaFree of device allocation 2 (4.00 KiB), which copy to device on the copies may "
             "still be writing: the host never waited for it");
-      CHECK(lines[1].starts_with("cudaHostUnregister of registration 1 (4.0 KiB of host memory)"));
+      CHECK(lines[1].starts_with("cudaHostUnregister of registration 1 (4.00 KiB of host memory)"));
     }
   }
 }
@@ -271,8 +271,8 @@ TEST_CASE("cuda stand-in: what is left at the end is told") {
   std::vector<std::string> lines = complaints_at_exit();
   std::ranges::sort(lines);
   CHECK(lines == std::vector<std::string>{
-                     "leaked: 1 event", "leaked: device allocation 2 (3.0 MiB)",
-                     "leaked: registration 3 (1.0 KiB of host memory)", "leaked: stream 2"});
+                     "leaked: 1 event", "leaked: device allocation 2 (3.00 MiB)",
+                     "leaked: registration 3 (1.00 KiB of host memory)", "leaked: stream 2"});
   CHECK(complaints().empty());
   reset();
   CHECK(complaints_at_exit().empty());

@@ -22,9 +22,9 @@ struct Region {
   History history;
 
   std::uintptr_t end() const { return begin + bytes; }
-  // "device allocation 3 (1.0 KiB)"
+  // "device allocation 3 (1.00 KiB)"
   std::string name() const;
-  // "bytes 0..256 of device allocation 3 (1.0 KiB)"
+  // "bytes 0..256 of device allocation 3 (1.00 KiB)"
   std::string range(std::size_t first, std::size_t last) const;
 };
 

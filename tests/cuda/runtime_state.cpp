@@ -52,6 +52,7 @@ void Runtime::start(const Machine& made_believe) {
 void Runtime::stop() {
   for (CUstream_st& each : streams) each.queue->finish();
   events.clear();
+  live_events.clear();
   streams.clear();
   regions.clear();
 }
@@ -100,9 +101,7 @@ CUstream_st* Runtime::stream(cudaStream_t handle) {
 }
 
 CUevent_st* Runtime::event(cudaEvent_t handle) const {
-  const auto found =
-      std::ranges::find_if(events, [&](const CUevent_st& each) { return &each == handle; });
-  return found != events.end() && found->alive ? handle : nullptr;
+  return live_events.contains(handle) ? handle : nullptr;
 }
 
 CUstream_st& Runtime::add_stream(bool blocking) {

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "tests/cuda/runtime.h"
@@ -39,10 +40,8 @@ struct Recording {
 }  // namespace sluice::fake_cuda
 
 struct CUevent_st {
-  int number;
   bool timing;
   std::shared_ptr<sluice::fake_cuda::Recording> recording = nullptr;  // the last
-  bool alive = true;
 };
 
 namespace sluice::fake_cuda {
@@ -95,6 +94,7 @@ struct Runtime {
   Regions regions;
   std::deque<CUstream_st> streams;  // the first is the default stream; never moved
   std::deque<CUevent_st> events;
+  std::unordered_set<const CUevent_st*> live_events;
   std::vector<Failure> failures;
   cudaError_t device_error = cudaSuccess;  // answered by every call until cudaDeviceReset
   bool has_context = false;

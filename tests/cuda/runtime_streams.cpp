@@ -32,9 +32,8 @@ cudaError_t make_stream(const char* name, cudaStream_t* stream, unsigned int fla
 cudaError_t make_event(const char* name, cudaEvent_t* event, unsigned int flags) {
   return call(name, Needs::kContext, [&](Runtime& runtime, Lock&) {
     if (event == nullptr) return cudaErrorInvalidValue;
-    const int number = static_cast<int>(runtime.events.size()) + 1;
-    *event =
-        &runtime.events.emplace_back(CUevent_st{number, (flags & cudaEventDisableTiming) == 0});
+    *event = &runtime.events.emplace_back(CUevent_st{(flags & cudaEventDisableTiming) == 0});
+    runtime.live_events.insert(*event);
     return cudaSuccess;
   });
 }
@@ -131,7 +130,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t handle) {
   return call("cudaEventDestroy", Needs::kContext, [&](Runtime& runtime, Lock&) {
     CUevent_st* const event = runtime.event(handle);
     if (event == nullptr) return cudaErrorInvalidResourceHandle;
-    event->alive = false;
+    runtime.live_events.erase(event);
     event->recording = nullptr;
     return cudaSuccess;
   });
