@@ -14,14 +14,14 @@
 #include <string>
 #include <vector>
 
-#include "layers/cuda/kernel.h"
+#include "layers/cuda/touch.h"
 
 namespace sluice::fake_cuda {
 
 // The machine that is made believe.
 struct Machine {
-  int devices = 1;                     // 0: cudaErrorNoDevice
-  int driver_version = 13000;          // 0: cudaErrorInsufficientDriver from every call
+  int devices = 1;             // 0: cudaErrorNoDevice
+  int driver_version = 13000;  // 0: cudaErrorInsufficientDriver from every call
   int compute_major = 8;
   int compute_minor = 6;
   std::size_t total_bytes = std::size_t{1} << 30;
@@ -29,13 +29,21 @@ struct Machine {
   std::size_t others_bytes = 0;                       // taken by other processes
   std::size_t pinnable_bytes = ~std::size_t{0};       // of one registration, and of all together
   std::size_t pinnable_total_bytes = ~std::size_t{0};
-  std::uint64_t seed = 0;  // not 0: streams dawdle at random, within what events allow
+  int multiprocessors = 20;
+  bool nvml = true;             // whether the driver's management library is there
+  bool allow_pageable = false;  // async copies from memory that isn't pinned are no fault
+  std::uint64_t seed = 0;       // not 0: streams dawdle at random, within what events allow
 };
 
 // Starts afresh: forgets every allocation, stream, complaint and injected failure.
 void reset(const Machine& machine = {});
 
-// The next call of `name` ("cudaMalloc"), after `skip` calls of it, answers `error`.
+// From now on other processes take this much of the device.
+void set_others_bytes(std::size_t bytes);
+
+// The next call of `name` ("cudaMalloc"), after `skip` calls of it, answers `error`. An error that
+// loses the device (cudaErrorLaunchFailure ...) is from then on every call's answer. A kernel's
+// launch is named cudaLaunchKernel; a product of cuBLAS, cublasGemmEx.
 void fail_call(const char* name, cudaError_t error, std::size_t skip = 0);
 
 // What was used wrongly so far, a line each, in the order of discovery. A line names the two
@@ -43,12 +51,24 @@ void fail_call(const char* name, cudaError_t error, std::size_t skip = 0);
 std::vector<std::string> complaints();
 // Adds what is still allocated, registered or running: call it when all should be gone.
 std::vector<std::string> complaints_at_exit();
+// Adds a line of somebody else's, once. Safe to call from a kernel.
+void complain(const std::string& line);
 
 // Device memory in use, the context included, and the most there ever was.
 std::size_t used_bytes();
 std::size_t peak_bytes();
 
-// Puts a kernel on a stream. `run` is called when the stream gets to it.
+// What complaints call the stream, instead of "stream 1".
+void name_stream(cudaStream_t stream, const std::string& name);
+
+// The CPU's own use of pinned memory can't be seen: these say that it happens now. Memory that
+// isn't pinned is ignored.
+void host_reads(const void* begin, std::size_t bytes);
+void host_writes(const void* begin, std::size_t bytes);
+
+// Puts a kernel on a stream. `run` is called when the stream gets to it, on the stream's thread;
+// what it throws is a complaint. It isn't called if it touches memory that isn't there. A refused
+// launch is left to cudaPeekAtLastError to tell.
 void enqueue_kernel(cudaStream_t stream, const char* name, std::function<void()> run,
                     std::span<const Touch> touches);
 
