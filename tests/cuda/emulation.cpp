@@ -176,7 +176,7 @@ void trap(Site site) {
 
 void* shared_object(const void* key, std::size_t bytes, std::size_t align_bytes, const char* name) {
   BlockRunner& runner = *current_thread->runner;
-  void* object = runner.shared().object(key, bytes, align_bytes, name);
+  void* object = runner.shared().object(key, bytes, name);
   if (object == nullptr) {
     runner.fail(
         text("declares ", name, "; with it shared memory exceeds ", kSharedLimitBytes, " bytes"));

@@ -20,7 +20,8 @@ void BlockRunner::run(Grid& grid, std::uint64_t block_index) {
   Fiber::switch_from_to(outside_, *first->fiber);
   if (!abandoned_) {
     if (const auto overrun = shared_.overrun()) {
-      grid.violate(text("block ", text_of(threads_[0].indices.block), ": a thread ", *overrun));
+      grid.violate(
+          text("block ", text_of(threads_[0].indices.block), ": a thread wrote ", *overrun));
     }
   }
 }

@@ -25,7 +25,7 @@
 namespace sluice::emulation {
 namespace {
 
-constexpr std::size_t kZoneBytes = 64;
+constexpr std::size_t kZoneBytes = 64;  // and up to the next object
 constexpr unsigned char kZoneByte = 0xC5;
 constexpr std::size_t kMostObjects = 64;
 constexpr std::size_t kArenaBytes = kSharedLimitBytes + (kMostObjects + 2) * 2 * kZoneBytes;
@@ -61,14 +61,12 @@ void SharedMemory::start(std::size_t dynamic_bytes) {
   add(nullptr, "dynamic shared memory", kZoneBytes, dynamic_bytes);
 }
 
-void* SharedMemory::object(const void* key, std::size_t bytes, std::size_t align_bytes,
-                           const char* name) {
+void* SharedMemory::object(const void* key, std::size_t bytes, const char* name) {
   for (const Object& object : objects_) {
     if (object.key == key) return bytes_ + object.begin;
   }
   if (used_bytes_ + bytes > kSharedLimitBytes || objects_.size() == kMostObjects) return nullptr;
-  const std::size_t zone_end = align_up(objects_.back().end + kZoneBytes, kZoneBytes);
-  add(key, name, align_up(zone_end, align_bytes), bytes);
+  add(key, name, objects_.back().zone_end, bytes);
   return bytes_ + objects_.back().begin;
 }
 
@@ -81,27 +79,34 @@ void* SharedMemory::dynamic() const {
 __attribute__((no_sanitize_address)) void SharedMemory::add(const void* key, const char* name,
                                                             std::size_t begin, std::size_t bytes) {
   const std::size_t end = begin + bytes;
-  volatile unsigned char* zone = bytes_ + end;
-  for (std::size_t i = 0; i < kZoneBytes; ++i) zone[i] = kZoneByte;
+  const std::size_t zone_end = align_up(end + kZoneBytes, kSharedAlignBytes);
+  volatile unsigned char* arena = bytes_;
+  for (std::size_t i = end; i < zone_end; ++i) arena[i] = kZoneByte;
   ASAN_UNPOISON_MEMORY_REGION(bytes_ + begin, bytes);
-  objects_.push_back({key, name, begin, end});
+  objects_.push_back({key, name, begin, end, zone_end});
   used_bytes_ += bytes;
 }
 
-__attribute__((no_sanitize_address)) bool SharedMemory::is_intact(std::size_t zone_begin) const {
-  const volatile unsigned char* zone = bytes_ + zone_begin;
-  for (std::size_t i = 0; i < kZoneBytes; ++i) {
-    if (zone[i] != kZoneByte) return false;
+__attribute__((no_sanitize_address)) bool SharedMemory::is_intact(std::size_t zone_begin,
+                                                                  std::size_t zone_end) const {
+  const volatile unsigned char* arena = bytes_;
+  for (std::size_t i = zone_begin; i < zone_end; ++i) {
+    if (arena[i] != kZoneByte) return false;
   }
   return true;
 }
 
 std::optional<std::string> SharedMemory::overrun() const {
-  std::size_t before = 0;
+  std::size_t zone_begin = 0;
   for (const Object& object : objects_) {
-    if (!is_intact(object.end)) return text("wrote behind the end of ", object.name);
-    if (!is_intact(before)) return text("wrote before the begin of ", object.name);
-    before = object.end;
+    if (!is_intact(zone_begin, object.begin)) return text("before the begin of ", object.name);
+    // What lies between two may be either's doing.
+    const std::size_t behind_end = object.end + (object.zone_end - object.end) / 2;
+    if (!is_intact(object.end, behind_end)) return text("behind the end of ", object.name);
+    zone_begin = behind_end;
+  }
+  if (!is_intact(zone_begin, objects_.back().zone_end)) {
+    return text("behind the end of ", objects_.back().name);
   }
   return std::nullopt;
 }
