@@ -174,7 +174,7 @@ void trap(Site site) {
   current_thread->runner->fail("called __trap at " + text_of(site));
 }
 
-void* shared_object(const void* key, std::size_t bytes, std::size_t align_bytes, const char* name) {
+void* shared_object(const void* key, std::size_t bytes, const char* name) {
   BlockRunner& runner = *current_thread->runner;
   void* object = runner.shared().object(key, bytes, name);
   if (object == nullptr) {
