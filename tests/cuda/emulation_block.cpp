@@ -29,10 +29,10 @@ void BlockRunner::run(Grid& grid, std::uint64_t block_index) {
 void BlockRunner::start_block(std::uint64_t block_index) {
   const dim3 extent = grid_->block_extent;
   thread_count_ = extent.x * extent.y * extent.z;
-  while (fibers_.size() < thread_count_) {
+  // To the thread sanitizer equal indices of two blocks must not be one thread. Hence one more.
+  while (fibers_.size() <= thread_count_) {
     fibers_.push_back(std::make_unique<Fiber>(fiber_main, this));
   }
-  // To the thread sanitizer equal indices of two blocks must not be one thread.
   fiber_shift_ += 1;
   const dim3 grid = grid_->extent;
   const uint3 block = {static_cast<unsigned>(block_index % grid.x),
