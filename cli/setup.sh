@@ -3,7 +3,8 @@
 # shellcheck shell=bash disable=SC2034
 
 build_packages=(ca-certificates g++ cmake ninja-build pkg-config libtbb-dev libmimalloc-dev
-                libpcre2-dev nlohmann-json3-dev libcli11-dev doctest-dev)
+                libpcre2-dev nlohmann-json3-dev libcli11-dev doctest-dev
+                libboost-context-dev)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 
 model_name=SmolLM2-135M-Instruct.Q4_1.gguf

@@ -1,4 +1,4 @@
-// What every CUDA source of kernels includes: CUDA itself, or the tests' emulation of it on the CPU.
+// What every CUDA source of kernels includes: CUDA, or the tests' emulation of it on the CPU.
 //
 // Kernels keep to what both understand: shared memory is declared by SLUICE_SHARED, launched is by
 // launch(), and every launch says which memory its kernel touches.
@@ -16,6 +16,7 @@
 
 #include <span>
 
+#include "layers/cuda/mma.h"
 #include "memory/cuda/check.h"
 
 // SLUICE_SHARED(float, tile, [32][33]);
@@ -41,7 +42,9 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, cudaStream_t stream, const LaunchShape& shape,
             std::span<const Touch> /*touches*/, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
+  // clang-format off
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(arguments...);
+  // clang-format on
   check_cuda(cudaPeekAtLastError(), name);
 }
 
