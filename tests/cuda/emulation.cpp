@@ -162,10 +162,6 @@ void run_threads(const char* name, const LaunchShape& shape,
   acquire_from_others(&grid.join);
 }
 
-unsigned block_barrier(const char* call, bool predicate, Site site) {
-  return current_thread->runner->barrier(call, predicate, site);
-}
-
 void yield() {
   current_thread->runner->yield();
 }

@@ -113,7 +113,8 @@ void BlockRunner::check_exit_leaves_nobody() {
   }
 }
 
-unsigned BlockRunner::barrier(const char* call, bool predicate, Site site) {
+__attribute__((always_inline)) inline unsigned BlockRunner::barrier(const char* call,
+                                                                    bool predicate, Site site) {
   if (exited_count_ > 0) {
     const Thread* gone = threads_.data();
     while (!gone->exited) ++gone;
@@ -138,6 +139,10 @@ unsigned BlockRunner::barrier(const char* call, bool predicate, Site site) {
   return barrier_result_;
 }
 
+unsigned block_barrier(const char* call, bool predicate, Site site) {
+  return current_thread->runner->barrier(call, predicate, site);
+}
+
 void BlockRunner::release_barrier() {
   barrier_result_ = std::exchange(barrier_holds_, 0);
   barrier_come_ = 0;
@@ -150,19 +155,10 @@ void BlockRunner::yield() {
   wait("__nanosleep", {"", 0});
 }
 
-// Goes on when somebody made the thread ready.
-void BlockRunner::wait(const char* call, Site site) {
-  Thread& self = *current_;
-  self.call = call;
-  self.site = site;
-  if (ready_count_ == 0) {
-    grid_->violate(deadlock());
-    abandon();
-    throw Abandoned{};
-  }
-  switch_to_next();
-  self.call = nullptr;
-  if (abandoned_) throw Abandoned{};
+void BlockRunner::fail_deadlock() {
+  grid_->violate(deadlock());
+  abandon();
+  throw Abandoned{};
 }
 
 void BlockRunner::make_ready(unsigned thread) {
@@ -188,15 +184,6 @@ BlockRunner::Thread* BlockRunner::take_ready() {
   ready_begin_ = (ready_begin_ + 1) % kMaxBlockThreads;
   --ready_count_;
   return thread;
-}
-
-void BlockRunner::switch_to_next() {
-  Thread& from = *current_;
-  Thread& to = *take_ready();
-  current_ = &to;
-  // Set here rather than after the switch: whoever comes back may be another system's thread.
-  current_thread = &to.indices;
-  if (&from != &to) Fiber::switch_from_to(*from.fiber, *to.fiber);
 }
 
 // Makes everybody ready that is still there, to throw Abandoned.

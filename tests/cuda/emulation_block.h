@@ -69,7 +69,9 @@ class BlockRunner {
   void start_block(std::uint64_t block_index);
   void run_thread();
   void leave_block();
+  // Goes on when somebody made the thread ready.
   void wait(const char* call, Site site);
+  [[noreturn]] void fail_deadlock();
   void make_ready(unsigned thread);
   void make_ready_all(unsigned first, unsigned mask, unsigned count);
   void release_barrier();
@@ -113,6 +115,25 @@ class BlockRunner {
   unsigned ready_count_ = 0;
   std::uint64_t random_state_ = 0;
 };
+
+__attribute__((always_inline)) inline void BlockRunner::wait(const char* call, Site site) {
+  Thread& self = *current_;
+  self.call = call;
+  self.site = site;
+  if (ready_count_ == 0) fail_deadlock();
+  switch_to_next();
+  self.call = nullptr;
+  if (abandoned_) throw Abandoned{};
+}
+
+__attribute__((always_inline)) inline void BlockRunner::switch_to_next() {
+  Thread& from = *current_;
+  Thread& to = *take_ready();
+  current_ = &to;
+  // Set here rather than after the switch: whoever comes back may be another system's thread.
+  current_thread = &to.indices;
+  if (&from != &to) Fiber::switch_from_to(*from.fiber, *to.fiber);
+}
 
 // "tests/cuda/x.cpp:12", from the source's root.
 std::string text_of(Site site);

@@ -9,23 +9,11 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SLUICE_ASAN_FIBERS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLUICE_ASAN_FIBERS 1
-#endif
-#endif
-
-#ifdef SLUICE_ASAN_FIBERS
-#include <sanitizer/common_interface_defs.h>
-#endif
 #ifdef SLUICE_TSAN_FIBERS
 extern "C" {
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned flags);
 void __tsan_destroy_fiber(void* fiber);
-void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
 }
@@ -34,7 +22,6 @@ void __tsan_release(void* address);
 namespace sluice::emulation {
 namespace {
 
-using boost::context::detail::jump_fcontext;
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
@@ -49,18 +36,9 @@ constexpr std::size_t kStackBytes = 64 << 10;
 }  // namespace
 
 struct Fiber::Entry {
-  static void arrive([[maybe_unused]] Fiber& self, transfer_t came) {
-    auto& previous = *static_cast<Fiber*>(came.data);
-    previous.context_ = came.fctx;
-#ifdef SLUICE_ASAN_FIBERS
-    __sanitizer_finish_switch_fiber(self.fake_stack_, &previous.stack_begin_,
-                                    &previous.stack_bytes_);
-#endif
-  }
-
   __attribute__((no_sanitize_address)) static void enter(transfer_t came) {
     Fiber* self = static_cast<Fiber*>(came.data)->next_;
-    arrive(*self, came);
+    self->arrive(came);
     self->main_(self->owner_, *self);
     __builtin_trap();
   }
@@ -79,8 +57,8 @@ Fiber::Fiber(void (*main)(void* owner, Fiber& self), void* owner)
   // of the cache.
   static std::atomic<std::size_t> count = 0;
   const std::size_t offset_bytes = count++ * 320 % 4096 / 64 * 64;
-  context_ = make_fcontext(begin + kStackBytes - offset_bytes, kStackBytes - offset_bytes,
-                           &Entry::enter);
+  context_ =
+      make_fcontext(begin + kStackBytes - offset_bytes, kStackBytes - offset_bytes, &Entry::enter);
 #ifdef SLUICE_TSAN_FIBERS
   tsan_fiber_ = __tsan_create_fiber(0);
 #endif
@@ -98,18 +76,6 @@ void Fiber::adopt() {
 #ifdef SLUICE_TSAN_FIBERS
   tsan_fiber_ = __tsan_get_current_fiber();
 #endif
-}
-
-void Fiber::switch_from_to(Fiber& from, Fiber& to) {
-  from.next_ = &to;
-#ifdef SLUICE_ASAN_FIBERS
-  __sanitizer_start_switch_fiber(&from.fake_stack_, to.stack_begin_, to.stack_bytes_);
-#endif
-#ifdef SLUICE_TSAN_FIBERS
-  constexpr unsigned kNoSync = 1;
-  __tsan_switch_to_fiber(to.tsan_fiber_, kNoSync);
-#endif
-  Entry::arrive(from, jump_fcontext(to.context_, &from));
 }
 
 void release_to_others([[maybe_unused]] void* at) {

@@ -4,7 +4,23 @@
 // fiber is a thread of its own, and a switch by itself orders nothing between them.
 #pragma once
 
+#include <boost/context/detail/fcontext.hpp>
 #include <cstddef>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SLUICE_ASAN_FIBERS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLUICE_ASAN_FIBERS 1
+#endif
+#endif
+
+#ifdef SLUICE_ASAN_FIBERS
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef SLUICE_TSAN_FIBERS
+extern "C" void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+#endif
 
 namespace sluice::emulation {
 
@@ -22,10 +38,29 @@ class Fiber {
   void adopt();
 
   // Leaves `from`, on which this is called, for `to`; returns when somebody switches back.
-  static void switch_from_to(Fiber& from, Fiber& to);
+  // Inline, as is what calls it: after a switch no return goes where the processor expects.
+  static void switch_from_to(Fiber& from, Fiber& to) {
+    from.next_ = &to;
+#ifdef SLUICE_ASAN_FIBERS
+    __sanitizer_start_switch_fiber(&from.fake_stack_, to.stack_begin_, to.stack_bytes_);
+#endif
+#ifdef SLUICE_TSAN_FIBERS
+    constexpr unsigned kNoSync = 1;
+    __tsan_switch_to_fiber(to.tsan_fiber_, kNoSync);
+#endif
+    from.arrive(boost::context::detail::jump_fcontext(to.context_, &from));
+  }
 
  private:
   struct Entry;
+
+  void arrive(boost::context::detail::transfer_t came) {
+    auto& previous = *static_cast<Fiber*>(came.data);
+    previous.context_ = came.fctx;
+#ifdef SLUICE_ASAN_FIBERS
+    __sanitizer_finish_switch_fiber(fake_stack_, &previous.stack_begin_, &previous.stack_bytes_);
+#endif
+  }
 
   void* context_ = nullptr;
   const void* stack_begin_ = nullptr;  // lowest address
