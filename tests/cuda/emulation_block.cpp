@@ -1,5 +1,6 @@
 #include "tests/cuda/emulation_block.h"
 
+#include <bit>
 #include <exception>
 #include <utility>
 
@@ -43,10 +44,7 @@ void BlockRunner::start_block(std::uint64_t block_index) {
     Fiber* fiber = fibers_[(i + fiber_shift_) % fibers_.size()].get();
     threads_[i] = {{index, block, extent, grid, this}, fiber, nullptr, {}, false};
   }
-  for (Warp& warp : warps_) {
-    warp.exited = 0;
-    for (Gathering& gathering : warp.gatherings) gathering.mask = 0;
-  }
+  for (Warp& warp : warps_) warp.exited = warp.used = 0;
   exited_count_ = 0;
   abandoned_ = false;
   barrier_come_ = 0;
@@ -105,7 +103,9 @@ void BlockRunner::check_exit_leaves_nobody() {
     fail(text("has exited while ", waits(threads_[barrier_first_])));
   }
   const unsigned thread = index_of(*current_);
-  for (const Gathering& gathering : warps_[thread / kWarpThreads].gatherings) {
+  const Warp& warp = warps_[thread / kWarpThreads];
+  for (unsigned rest = warp.used; rest != 0; rest &= rest - 1) {
+    const Gathering& gathering = warp.gatherings[static_cast<unsigned>(std::countr_zero(rest))];
     if ((gathering.mask >> thread % kWarpThreads & 1) != 0) {
       const Thread& first = threads_[thread / kWarpThreads * kWarpThreads + gathering.first_lane];
       fail(text("has exited, which the mask names while ", waits(first)));

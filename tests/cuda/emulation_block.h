@@ -51,7 +51,7 @@ class BlockRunner {
 
   // Lanes that have come to a collective whose other lanes haven't.
   struct Gathering {
-    unsigned mask = 0;  // 0: free
+    unsigned mask;
     unsigned come = 0;
     unsigned first_lane;
     std::array<void*, kWarpThreads> payloads;
@@ -62,6 +62,7 @@ class BlockRunner {
   };
   struct Warp {
     unsigned exited;
+    unsigned used;                                   // which of the gatherings
     std::array<Gathering, kWarpThreads> gatherings;  // their masks don't overlap
   };
 
@@ -79,7 +80,7 @@ class BlockRunner {
   // The next thread that may go on, or nullptr.
   Thread* take_ready();
   void abandon();
-  Gathering& gathering_for(const char* call, unsigned mask, Site site);
+  unsigned gathering_for(const char* call, unsigned mask, Site site);
   unsigned exists_mask(unsigned warp) const;
   void check_exit_leaves_nobody();
   std::string deadlock() const;

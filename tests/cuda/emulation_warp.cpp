@@ -65,7 +65,9 @@ unsigned source_lane(Shuffle kind, unsigned lane, int operand, unsigned width) {
 void BlockRunner::collective(const char* call, unsigned mask, void* payload, Complete complete,
                              Site site) {
   const unsigned self = lane();
-  Gathering& gathering = gathering_for(call, mask, site);
+  Warp& warp = warps_[index_of(*current_) / kWarpThreads];
+  const unsigned slot = gathering_for(call, mask, site);
+  Gathering& gathering = warp.gatherings[slot];
   gathering.payloads[self] = payload;
   gathering.come |= 1u << self;
   // Only __syncwarp orders what the lanes do to memory; it alone brings no payload.
@@ -73,7 +75,7 @@ void BlockRunner::collective(const char* call, unsigned mask, void* payload, Com
   if (token != nullptr) release_to_others(token);
   if (gathering.come == mask) {
     if (complete != nullptr) complete(mask, gathering.payloads.data());
-    gathering.mask = 0;
+    warp.used &= ~(1u << slot);
     gathering.turn ^= 1;
     make_ready_all(index_of(*current_) - self, mask, kWarpThreads);
   }
@@ -81,7 +83,8 @@ void BlockRunner::collective(const char* call, unsigned mask, void* payload, Com
   if (token != nullptr) acquire_from_others(token);
 }
 
-BlockRunner::Gathering& BlockRunner::gathering_for(const char* call, unsigned mask, Site site) {
+// The gathering that the calling thread comes to, or a new one.
+unsigned BlockRunner::gathering_for(const char* call, unsigned mask, Site site) {
   const unsigned thread = index_of(*current_);
   const unsigned self = thread % kWarpThreads;
   const unsigned first_thread = thread - self;
@@ -97,23 +100,23 @@ BlockRunner::Gathering& BlockRunner::gathering_for(const char* call, unsigned ma
     const int gone = std::countr_zero(mask & warp.exited);
     fail(text(calls(), hex(mask), ", which names lane ", gone, "; that has exited"));
   }
-  Gathering* free = nullptr;
-  for (Gathering& gathering : warp.gatherings) {
-    if (gathering.mask == 0) {
-      free = &gathering;
-      continue;
-    }
+  for (unsigned rest = warp.used; rest != 0; rest &= rest - 1) {
+    const auto slot = static_cast<unsigned>(std::countr_zero(rest));
+    const Gathering& gathering = warp.gatherings[slot];
     if ((gathering.mask & mask) == 0) continue;
     const Thread& first = threads_[first_thread + gathering.first_lane];
     if (gathering.mask != mask || !is_same(first.site, site)) {
       fail(text(calls(), hex(mask), " while ", waits(first), " with mask ", hex(gathering.mask)));
     }
-    return gathering;
+    return slot;
   }
-  free->mask = mask;
-  free->come = 0;
-  free->first_lane = self;
-  return *free;
+  const auto slot = static_cast<unsigned>(std::countr_one(warp.used));
+  warp.used |= 1u << slot;
+  Gathering& gathering = warp.gatherings[slot];
+  gathering.mask = mask;
+  gathering.come = 0;
+  gathering.first_lane = self;
+  return slot;
 }
 
 unsigned BlockRunner::exists_mask(unsigned warp) const {
