@@ -162,8 +162,8 @@ void run_threads(const char* name, const LaunchShape& shape,
   acquire_from_others(&grid.join);
 }
 
-void yield() {
-  current_thread->runner->yield();
+void yield(Site site) {
+  current_thread->runner->yield(site);
 }
 
 void trap(Site site) {
