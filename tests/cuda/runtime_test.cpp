@@ -177,11 +177,13 @@ TEST_CASE("cuda stand-in: queries say when work isn't done, and events time it")
     while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
   };
   CHECK(cudaEventRecord(before, stream) == cudaSuccess);
+  CHECK(cudaEventSynchronize(before) == cudaSuccess);
   CHECK(cudaLaunchHostFunc(stream, wait, &go) == cudaSuccess);
   CHECK(cudaEventRecord(after, stream) == cudaSuccess);
   CHECK(cudaEventRecord(untimed, stream) == cudaSuccess);
   CHECK(cudaStreamQuery(stream) == cudaErrorNotReady);
   CHECK(cudaEventQuery(after) == cudaErrorNotReady);
+  CHECK(cudaGetLastError() == cudaErrorNotReady);  // kept as any other answer is
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   go = true;
   CHECK(cudaEventSynchronize(after) == cudaSuccess);
