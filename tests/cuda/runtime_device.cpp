@@ -157,10 +157,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 0;
   return call("cudaGetDeviceCount", Needs::kDriver, [&](Runtime& runtime, Lock&) {
+    if (runtime.machine.devices == 0) return cudaErrorNoDevice;  // leaves the count alone
     *count = runtime.machine.devices;
-    return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
+    return cudaSuccess;
   });
 }
 

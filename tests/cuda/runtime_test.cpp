@@ -27,8 +27,10 @@ TEST_CASE("cuda stand-in: without a driver, or one too old, every call says so")
     CHECK(cudaRuntimeGetVersion(&answer) == cudaSuccess);
     CHECK(answer == CUDART_VERSION);
     CHECK(cudaGetDeviceCount(&answer) == cudaErrorInsufficientDriver);
-    CHECK(answer == 0);
+    CHECK(answer == CUDART_VERSION);  // untouched
     CHECK(cudaMalloc(&memory, 1) == cudaErrorInsufficientDriver);
+    CHECK(cudaGetLastError() == cudaErrorInsufficientDriver);
+    CHECK(cudaGetLastError() == cudaErrorInsufficientDriver);
     CHECK(cudaDeviceSynchronize() == cudaErrorInsufficientDriver);
   }
 }
@@ -39,7 +41,7 @@ TEST_CASE("cuda stand-in: without a device every call says so") {
   void* memory = nullptr;
   cudaStream_t stream = nullptr;
   CHECK(cudaGetDeviceCount(&count) == cudaErrorNoDevice);
-  CHECK(count == 0);
+  CHECK(count == -1);  // untouched
   CHECK(cudaMalloc(&memory, 1) == cudaErrorNoDevice);
   CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaErrorNoDevice);
 }
