@@ -97,6 +97,13 @@ TEST_CASE("cuda stand-in: memory is freed and unregistered when the host has wai
   }
 }
 
+TEST_CASE("cuda stand-in: the host can't use device memory") {
+  reset();
+  const Ints device(Where::kDevice, kCount);
+  host_reads(device.data() + 3, 4);
+  check_complaint({"use on the host of device allocation 1 (4.00 KiB)"});
+}
+
 TEST_CASE("cuda stand-in: what is left at the end is told") {
   reset();
   std::array<int, 256> host = {};
