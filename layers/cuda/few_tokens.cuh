@@ -48,7 +48,8 @@ __device__ __forceinline__ float add_group(const RowGroup& w, const Group* group
   }
   if constexpr (kLayout.mins) {
 #pragma unroll
-    for (int h = 0; h < kParts; ++h) here = fmaf(w.minus_min[h], __int2float_rn(minus_sums[h]), here);
+    for (int h = 0; h < kParts; ++h)
+      here = fmaf(w.minus_min[h], __int2float_rn(minus_sums[h]), here);
   }
   return fmaf(here, scale, sum);
 }
@@ -126,7 +127,9 @@ struct FloatSlice {
 
 // Blocks of threads that a processor should hold at once, so that enough loads are under way.
 template <int kTokens>
-inline constexpr int kResidentBlocks = kTokens <= 2 ? 4 : kTokens <= 8 ? 2 : 1;
+inline constexpr int kResidentBlocks = kTokens <= 2   ? 3
+                                       : kTokens <= 4 ? 2
+                                                      : 1;
 
 template <typename Slice, int kTokens>
 __global__ void __launch_bounds__(kFewThreads, kResidentBlocks<kTokens>)
@@ -144,7 +147,7 @@ __global__ void __launch_bounds__(kFewThreads, kResidentBlocks<kTokens>)
   };
   float sums[kTokens] = {};
   const int groups = static_cast<int>((product.columns + Slice::kColumns - 1) / Slice::kColumns);
-  constexpr int kTogether = kTokens <= 2 ? 2 : 1;  // more would not fit registers
+  [[maybe_unused]] constexpr int kTogether = kTokens <= 2 ? 2 : 1;  // more would not fit registers
 #pragma unroll kTogether
   for (int g = slice; g < groups; g += kSlices) {
     Slice here;
