@@ -109,32 +109,35 @@ struct FloatSlice {
   static constexpr std::size_t kColumns = kCount;
   float weights[kCount];
 
-  // Columns c and c + 1 of the row; of BF16 they lie together.
-  static __device__ __forceinline__ float2 load_pair(const std::byte* panel, std::size_t c, int row,
-                                                     std::size_t columns) {
+  // Column c of the row that begins at `at`; of BF16, c is even and c + 1 lies beside it.
+  static __device__ __forceinline__ float2 load_pair(const std::byte* at, int c, bool both) {
     if constexpr (kType == DType::kBF16) {
-      const unsigned pair = load_word(panel + (c / 2 * kPanelRows + row) * sizeof(unsigned));
+      const unsigned pair = load_word(at + c / 2 * kPanelRows * sizeof(unsigned));
       return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+    } else if constexpr (kType == DType::kF16) {
+      const auto* halves = reinterpret_cast<const __half*>(at) + c * kPanelRows;
+      return {__half2float(__ldcs(halves)), both ? __half2float(__ldcs(halves + kPanelRows)) : 0};
     } else {
-      const auto one = [&](std::size_t column) {
-        const std::size_t at = column * kPanelRows + row;
-        if constexpr (kType == DType::kF32) {
-          return __ldcs(reinterpret_cast<const float*>(panel) + at);
-        } else {
-          return __half2float(__ldcs(reinterpret_cast<const __half*>(panel) + at));
-        }
-      };
-      return {one(c), c + 1 < columns ? one(c + 1) : 0.0f};
+      const auto* floats = reinterpret_cast<const float*>(at) + c * kPanelRows;
+      return {__ldcs(floats), both ? __ldcs(floats + kPanelRows) : 0};
     }
   }
 
   __device__ __forceinline__ void load(const std::byte* panel, int g, int row,
                                        std::size_t columns) {
-    const std::size_t first = static_cast<std::size_t>(g) * kCount;
+    constexpr std::size_t kBytes = kType == DType::kF32 ? 4 : 2;
+    constexpr int kTogether = kType == DType::kBF16 ? 2 : 1;
+    const int first = g * kCount;
+    const int left = static_cast<int>(columns) - first;
+    const std::byte* at = panel + (first * kPanelRows + row * kTogether) * kBytes;
 #pragma unroll
     for (int c = 0; c < kCount; c += 2) {
       float2 pair{};
-      if (first + c < columns) pair = load_pair(panel, first + c, row, columns);
+      if (left >= kCount) {
+        pair = load_pair(at, c, true);
+      } else if (c < left) {
+        pair = load_pair(at, c, c + 1 < left);
+      }
       weights[c] = pair.x;
       weights[c + 1] = pair.y;
     }
@@ -142,18 +145,48 @@ struct FloatSlice {
 
   __device__ __forceinline__ float add(const std::byte* in, int g, float sum,
                                        std::size_t columns) const {
-    const std::size_t first = static_cast<std::size_t>(g) * kCount;
+    constexpr bool kBf16 = kForm == ActivationForm::kBf16;
+    const int left = static_cast<int>(columns) - g * kCount;
+    const std::byte* at = in + g * kCount * (kBf16 ? 2 : 4);
+    float values[kCount];
+    if (left >= kCount) {
+      load_values(at, values);
+    } else {
 #pragma unroll
-    for (int c = 0; c < kCount; ++c) {
-      if (first + c >= columns) continue;
-      if constexpr (kForm == ActivationForm::kF32) {
-        sum = fmaf(weights[c], __ldg(reinterpret_cast<const float*>(in) + first + c), sum);
-      } else {
-        const unsigned bits = __ldg(reinterpret_cast<const unsigned short*>(in) + first + c);
-        sum = fmaf(weights[c], __uint_as_float(bits << 16), sum);
+      for (int c = 0; c < kCount; ++c) values[c] = c < left ? load_value(at, c) : 0.0f;
+    }
+#pragma unroll
+    for (int c = 0; c < kCount; ++c) sum = fmaf(weights[c], values[c], sum);
+    return sum;
+  }
+
+  static __device__ __forceinline__ float load_value(const std::byte* at, int c) {
+    if constexpr (kForm == ActivationForm::kF32) {
+      return __ldg(reinterpret_cast<const float*>(at) + c);
+    } else {
+      const unsigned bits = __ldg(reinterpret_cast<const unsigned short*>(at) + c);
+      return __uint_as_float(bits << 16);
+    }
+  }
+  static __device__ __forceinline__ void load_values(const std::byte* at, float (&to)[kCount]) {
+    if constexpr (kForm == ActivationForm::kF32) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float4 four = __ldg(reinterpret_cast<const float4*>(at) + i);
+        to[4 * i] = four.x;
+        to[4 * i + 1] = four.y;
+        to[4 * i + 2] = four.z;
+        to[4 * i + 3] = four.w;
+      }
+    } else {
+      const uint4 eight = __ldg(reinterpret_cast<const uint4*>(at));
+      const unsigned pairs[4] = {eight.x, eight.y, eight.z, eight.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        to[2 * i] = __uint_as_float(pairs[i] << 16);
+        to[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
       }
     }
-    return sum;
   }
 };
 
