@@ -61,12 +61,12 @@ std::shared_ptr<Gpu> timed(const std::shared_ptr<Gpu>& gpu, bool wanted) {
 }
 
 std::unique_ptr<DeviceSim> make_sim(const Plan& plan, const Target& target) {
-  return std::make_unique<DeviceSim>(SimOptions{
-      .in_place = target.in_place,
-      .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
-      .to_device = target.link,
-      .to_host = target.link,
-      .on_reserve = {}});
+  return std::make_unique<DeviceSim>(
+      SimOptions{.in_place = target.in_place,
+                 .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
+                 .to_device = target.link,
+                 .to_host = target.link,
+                 .on_reserve = {}});
 }
 
 }  // namespace
@@ -75,9 +75,9 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
   Target target;
   choose_gpu(options, target);
   const bool any_vram = options.vram == "auto" && target.gpu != nullptr;
-  target.in_place = options.device == DeviceChoice::kCpu ||
-                    (options.device == DeviceChoice::kAuto && target.gpu == nullptr &&
-                     options.vram.empty());
+  target.in_place =
+      options.device == DeviceChoice::kCpu ||
+      (options.device == DeviceChoice::kAuto && target.gpu == nullptr && options.vram.empty());
   target.limits = {.in_place = target.in_place,
                    .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
                    .slots = options.slots,
@@ -94,8 +94,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
   }
   if (!target.in_place) return target;
   // The cpu device copies nothing: what only makes sense for copies would be ignored in silence.
-  constexpr const char* kInPlace =
-      "the cpu device, which reads weights in place; use --device sim";
+  constexpr const char* kInPlace = "the cpu device, which reads weights in place; use --device sim";
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
   if (options.link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);

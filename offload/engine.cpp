@@ -67,8 +67,7 @@ void Engine::lend_workspace(Ops& ops) {
   workspace_.logits = arena_.lend_array<float>(sizes.logits_floats, "logits");
   workspace_.vectors = weights_.vectors;
   if (plan_.gpu) {
-    const ScratchSizes scratch =
-        gpu_scratch_sizes(layout_, plan_.precision, plan_.largest_pass());
+    const ScratchSizes scratch = gpu_scratch_sizes(layout_, plan_.precision, plan_.largest_pass());
     ops.use_scratch(arena_.lend(scratch.total(), "scratch"), scratch, plan_.precision);
   }
   assert(arena_.lent_bytes() == plan_.bytes.arena());

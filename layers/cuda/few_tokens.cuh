@@ -48,7 +48,8 @@ __device__ __forceinline__ float add_group(const RowGroup& w, const Group* group
   }
   if constexpr (kLayout.mins) {
 #pragma unroll
-    for (int h = 0; h < kParts; ++h) here = fmaf(w.minus_min[h], __int2float_rn(minus_sums[h]), here);
+    for (int h = 0; h < kParts; ++h)
+      here = fmaf(w.minus_min[h], __int2float_rn(minus_sums[h]), here);
   }
   return fmaf(here, scale, sum);
 }
@@ -124,8 +125,15 @@ struct FloatSlice {
   }
 };
 
+// Blocks of threads that a processor should hold at once, so that enough loads are under way.
+template <int kTokens>
+inline constexpr int kResidentBlocks = kTokens <= 2   ? 3
+                                       : kTokens <= 4 ? 2
+                                                      : 1;
+
 template <typename Slice, int kTokens>
-__global__ void __launch_bounds__(kFewThreads) few_tokens(FewTokensBatch batch) {
+__global__ void __launch_bounds__(kFewThreads, kResidentBlocks<kTokens>)
+    few_tokens(FewTokensBatch batch) {
   unsigned index = 0;
   while (index + 1 < batch.count && blockIdx.x >= batch.first_panel[index + 1]) ++index;
   const FewTokensProduct& product = batch.products[index];
@@ -133,25 +141,26 @@ __global__ void __launch_bounds__(kFewThreads) few_tokens(FewTokensBatch batch) 
   const int row = static_cast<int>(threadIdx.x % kPanelRows);
   const int slice = static_cast<int>(threadIdx.x / kPanelRows);
   const std::byte* weights = product.panels + panel * product.panel_bytes;
-  const std::byte* in[kTokens];  // the last one's again where there are fewer
-#pragma unroll
-  for (unsigned t = 0; t < kTokens; ++t) {
-    in[t] = product.in + (t < batch.tokens ? t : batch.tokens - 1) * product.in_bytes;
-  }
+  // The last one's again where there are fewer.
+  const auto in_of = [&](unsigned t) {
+    return product.in + (t < batch.tokens ? t : batch.tokens - 1) * product.in_bytes;
+  };
   float sums[kTokens] = {};
   const int groups = static_cast<int>((product.columns + Slice::kColumns - 1) / Slice::kColumns);
-#pragma unroll 2
+  [[maybe_unused]] constexpr int kTogether = kTokens <= 2 ? 2 : 1;  // more would not fit registers
+#pragma unroll kTogether
   for (int g = slice; g < groups; g += kSlices) {
     Slice here;
     here.load(weights, g, row, product.columns);
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) sums[t] = here.add(in[t], g, sums[t], product.columns);
+    for (int t = 0; t < kTokens; ++t) sums[t] = here.add(in_of(t), g, sums[t], product.columns);
   }
   SLUICE_SHARED(float, parts, [kSlices][kTokens][kPanelRows]);
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) parts[slice][t][row] = sums[t];
   __syncthreads();
   // There are as many slices as tokens at most: each adds up one.
+  static_assert(kTokens <= kSlices);
   const unsigned token = threadIdx.x / kPanelRows;
   const std::size_t out_row = panel * kPanelRows + row;
   if (token >= kTokens || token >= batch.tokens || out_row >= product.rows) return;
@@ -162,7 +171,17 @@ __global__ void __launch_bounds__(kFewThreads) few_tokens(FewTokensBatch batch) 
   *out = product.accumulate ? *out + sum : sum;
 }
 
-// One launch with the fewest of kTokens... that are enough, in ascending order.
+// The batch's tokens from `first` on.
+inline FewTokensBatch tokens_from(FewTokensBatch batch, unsigned first) {
+  for (unsigned i = 0; i < batch.count; ++i) {
+    batch.products[i].in += first * batch.products[i].in_bytes;
+    batch.products[i].out += first * batch.products[i].out_stride;
+  }
+  batch.tokens -= first;
+  return batch;
+}
+
+// Takes the fewest of kTokens..., in ascending order, that are enough; else the most, repeatedly.
 template <typename Slice, int kTokens, int... kMore>
 void launch_few_tokens(const char* name, cudaStream_t stream, const FewTokensBatch& batch,
                        std::span<const Touch> touches) {
@@ -171,8 +190,10 @@ void launch_few_tokens(const char* name, cudaStream_t stream, const FewTokensBat
       return launch_few_tokens<Slice, kMore...>(name, stream, batch, touches);
     }
   }
-  launch(name, stream, {dim3(batch.first_panel[batch.count]), dim3(kFewThreads)}, touches,
-         few_tokens<Slice, kTokens>, batch);
+  for (unsigned first = 0; first < batch.tokens; first += kTokens) {
+    launch(name, stream, {dim3(batch.first_panel[batch.count]), dim3(kFewThreads)}, touches,
+           few_tokens<Slice, kTokens>, tokens_from(batch, first));
+  }
 }
 
 }  // namespace sluice

@@ -4,10 +4,10 @@
 namespace sluice {
 
 void few_tokens_int16(DType type, cudaStream_t stream, const FewTokensBatch& batch,
-                     std::span<const Touch> touches) {
+                      std::span<const Touch> touches) {
   with_quantised(type, [&]<DType kType>() {
-    launch_few_tokens<QuantisedSlice<kType, Int16Group>, 1, 4, 16>("product of few tokens",
-                                                                        stream, batch, touches);
+    launch_few_tokens<QuantisedSlice<kType, Int16Group>, 1, 4, 8>("product of few tokens", stream,
+                                                                  batch, touches);
   });
 }
 

@@ -16,8 +16,8 @@ namespace sluice {
 
 // 32 columns of a row, each meaning scale (q - offset) - minus_min.
 struct RowGroup {
-  unsigned quads[8];    // byte i of quads[j]: q of column 4 j + i; of bytes: q - offset, signed
-  float scale[2];       // of all columns, or of the first and last 16
+  unsigned quads[8];  // byte i of quads[j]: q of column 4 j + i; of bytes: q - offset, signed
+  float scale[2];     // of all columns, or of the first and last 16
   float minus_min[2];
 };
 

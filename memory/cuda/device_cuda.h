@@ -42,7 +42,7 @@ class DeviceCuda final : public Device {
   std::string pin(std::byte* begin, std::size_t bytes) override;
   void unpin(std::byte* begin) override;
 
-  const std::string& model() const { return model_; }  // "NVIDIA GeForce RTX 4090"
+  const std::string& model() const { return model_; }             // "NVIDIA GeForce RTX 4090"
   int compute_capability() const { return compute_capability_; }  // 89 for 8.9
   std::size_t processors() const { return processors_; }
   std::size_t free_bytes() const;

@@ -80,9 +80,10 @@ class RunnerPool {
   std::size_t made_ = 0;
 };
 
+// Never destroyed: a worker may still be leaving it when the process ends.
 RunnerPool& runners() {
-  static RunnerPool pool;
-  return pool;
+  static auto* pool = new RunnerPool;
+  return *pool;
 }
 
 // The block that is run as number `index`: each once, in the grid's order.
@@ -162,8 +163,8 @@ void run_threads(const char* name, const LaunchShape& shape,
   acquire_from_others(&grid.join);
 }
 
-void yield() {
-  current_thread->runner->yield();
+void yield(Site site) {
+  current_thread->runner->yield(site);
 }
 
 void trap(Site site) {

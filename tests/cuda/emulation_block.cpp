@@ -46,6 +46,7 @@ void BlockRunner::start_block(std::uint64_t block_index) {
   }
   for (Warp& warp : warps_) warp.exited = warp.used = 0;
   exited_count_ = 0;
+  yields_ = 0;
   abandoned_ = false;
   barrier_come_ = 0;
   barrier_holds_ = 0;
@@ -150,9 +151,11 @@ void BlockRunner::release_barrier() {
   make_ready_all(0, 0, thread_count_);
 }
 
-void BlockRunner::yield() {
+void BlockRunner::yield(Site site) {
+  constexpr unsigned kMostYields = 1 << 24;  // about a second
+  if (++yields_ > kMostYields) fail("waits without end in __nanosleep at " + text_of(site));
   make_ready(index_of(*current_));
-  wait("__nanosleep", {"", 0});
+  wait("__nanosleep", site);
 }
 
 void BlockRunner::fail_deadlock() {

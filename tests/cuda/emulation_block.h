@@ -34,7 +34,7 @@ class BlockRunner {
   // For the CUDA thread that calls.
   unsigned barrier(const char* call, bool predicate, Site site);
   void collective(const char* call, unsigned mask, void* payload, Complete complete, Site site);
-  void yield();
+  void yield(Site site);
   SharedMemory& shared() { return shared_; }
   unsigned lane() const { return static_cast<unsigned>(current_ - threads_.data()) % kWarpThreads; }
   // Ends the grid with a violation by the thread that calls.
@@ -102,6 +102,8 @@ class BlockRunner {
   Thread* current_ = nullptr;
   bool abandoned_ = false;
   SharedMemory shared_;
+
+  unsigned yields_ = 0;
 
   unsigned barrier_come_ = 0;
   unsigned barrier_first_ = 0;

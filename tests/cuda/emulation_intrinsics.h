@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 // Bits.
 inline int __popc(unsigned x) {
@@ -245,11 +246,11 @@ T __ldca(const T* at) {
   return *at;
 }
 template <typename T>
-void __stcs(T* at, T value) {
+void __stcs(T* at, std::type_identity_t<T> value) {
   *at = value;
 }
 template <typename T>
-void __stcg(T* at, T value) {
+void __stcg(T* at, std::type_identity_t<T> value) {
   *at = value;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "memory/parallel.h"
@@ -255,6 +256,19 @@ TEST_CASE("emulation: a write beside an object of shared memory is a violation")
 }
 #endif
 
+__global__ void endless_kernel(int* flag) {
+  if (threadIdx.x == 0) {
+    while (atomicAdd(flag, 0) == 0) __nanosleep(100);
+  }
+  __syncthreads();
+}
+
+TEST_CASE("emulation: to wait for what never comes is a violation" * doctest::test_suite("slow")) {
+  int flag = 0;
+  CHECK(
+      has_all(violation_of({1, 32}, endless_kernel, &flag), {"thread (0,0,0)", "__nanosleep at"}));
+}
+
 // After all that was abandoned above.
 __global__ void count_kernel(int* count) {
   __syncthreads();
@@ -269,6 +283,31 @@ TEST_CASE("emulation: after a violation the next grid runs whole") {
   run_grid("count", {4, 1024}, count_kernel, &count);
   CHECK(count == 4096);
   CHECK(emulation::violations().empty());
+}
+
+__global__ void twice_kernel(int* values) {
+  SLUICE_SHARED(int, tile, [128]);
+  tile[threadIdx.x] = values[blockIdx.x * 128 + threadIdx.x];
+  __syncthreads();
+  values[blockIdx.x * 128 + threadIdx.x] = tile[127 - threadIdx.x] * 2;
+}
+
+TEST_CASE("emulation: grids of several host threads keep out of each other's way") {
+  emulation::clear_violations();
+  std::vector<std::thread> threads;
+  std::vector<std::vector<int>> values(4, std::vector<int>(128 * 20, 1));
+  for (auto& own : values) {
+    threads.emplace_back([&own] {
+      for (int times = 0; times < 10; ++times) {
+        run_grid("twice", {20, 128}, twice_kernel, own.data());
+        run_grid("trap", {20, 64}, trap_kernel);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(emulation::violations().size() == 40);
+  emulation::clear_violations();
+  for (const auto& own : values) CHECK(own == std::vector<int>(128 * 20, 1024));
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ void warp_barrier(unsigned mask, Site site);
 unsigned vote(const char* call, unsigned mask, bool predicate, Site site);
 
 // Lets the block's other threads go on first.
-void yield();
+void yield(Site site);
 
 // Ends the grid with a violation.
 [[noreturn]] void trap(Site site);
@@ -138,8 +138,9 @@ inline int __all_sync(unsigned mask, int predicate,
   return sluice::emulation::vote("__all_sync", mask, predicate != 0, site) == mask;
 }
 
-inline void __nanosleep(unsigned /*ns*/) {
-  sluice::emulation::yield();
+inline void __nanosleep(unsigned /*ns*/,
+                        sluice::emulation::Site site = sluice::emulation::Site::here()) {
+  sluice::emulation::yield(site);
 }
 [[noreturn]] inline void __trap(sluice::emulation::Site site = sluice::emulation::Site::here()) {
   sluice::emulation::trap(site);
