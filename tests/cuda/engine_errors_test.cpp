@@ -56,7 +56,7 @@ struct Injected {
   const char* call;
   cudaError_t error;
   const char* words;  // that the message must have, beside the error's
-  std::size_t skips;  // as many as tries of later calls
+  std::size_t skips;  // the latest call that is tried
 };
 
 }  // namespace
@@ -137,7 +137,7 @@ TEST_CASE("errors of a GPU: whichever call fails, there is one Error and nothing
       {"cudaStreamCreateWithFlags", cudaErrorUnknown, "unknown error", 2},
       {"cudaEventCreateWithFlags", cudaErrorUnknown, "unknown error", 3},
       {"cudaMemcpyAsync", cudaErrorInvalidValue, "invalid argument", 5},
-      {"cudaMemcpyAsync", cudaErrorLaunchFailure, "launch failure", 60},
+      {"cudaMemcpyAsync", cudaErrorLaunchFailure, "launch failure", 30},
       {"cudaEventRecord", cudaErrorUnknown, "unknown error", 3},
       {"cudaStreamWaitEvent", cudaErrorUnknown, "unknown error", 3},
       {"cudaLaunchKernel", cudaErrorInvalidConfiguration, "invalid configuration", 3},

@@ -33,8 +33,8 @@ inline Generated generate(Engine& engine, const std::vector<std::int32_t>& promp
     engine.feed({&feed, 1});
     const auto logits = engine.logits(0);
     out.logits.emplace_back(logits.begin(), logits.end());
-    next = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) -
-                                     logits.begin());
+    next =
+        static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     out.tokens.push_back(next);
     if (path != nullptr) next = path->tokens[i];
     feed.tokens = {&next, 1};

@@ -220,10 +220,9 @@ TEST_CASE("engine on a GPU: answers are no further from Transformers' than sim's
           Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
           const Feed feed{0, reference.ids};
           std::vector<float> all;
-          engine.score({&feed, 1},
-                       [&](std::size_t, std::size_t, std::span<const float> logits) {
-                         all.insert(all.end(), logits.begin(), logits.end());
-                       });
+          engine.score({&feed, 1}, [&](std::size_t, std::size_t, std::span<const float> logits) {
+            all.insert(all.end(), logits.begin(), logits.end());
+          });
           const double error = relative_error(all, reference.logits);
           // Halves may add what tolerance() says of them.
           const bool halves = precision == Precision::kNormal && !is_all_f32(model);

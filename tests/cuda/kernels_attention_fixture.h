@@ -51,7 +51,7 @@ struct AttentionCase {
       part_keys.push_back(random_floats(keys * width, ++seed));
       part_values.push_back(random_floats(keys * width, ++seed));
       store(part_keys.back(), part_values.back(), keys, first_page);
-      const std::size_t most = query_block_tokens(shape.group);
+      const std::size_t most = gpu_query_block_tokens(shape.group);
       for (std::size_t t = 0; t < part.tokens; t += most) {
         blocks.push_back({static_cast<std::int32_t>(token + t),
                           static_cast<std::int32_t>(std::min(most, part.tokens - t)),
@@ -69,9 +69,9 @@ struct AttentionCase {
     }
   }
 
-  // `out` of one token's head, in double precision.
+  // `out` of one token's head, in double precision; of its query as it is, or rounded to halves.
   std::vector<double> truth(std::size_t part, std::size_t token_of_part, std::size_t head,
-                            std::size_t token) const {
+                            std::size_t token, bool halves) const {
     const std::size_t dim = shape.head_dim;
     const std::size_t width = shape.kv_heads * dim;
     const std::size_t kv = head / shape.group * dim;
@@ -82,7 +82,8 @@ struct AttentionCase {
     for (std::size_t k = 0; k < keys; ++k) {
       double dot = 0.0;
       for (std::size_t d = 0; d < dim; ++d) {
-        dot += static_cast<double>(query[d]) * as_stored(part_keys[part][k * width + kv + d]);
+        const double one = halves ? half_to_float(float_to_half(query[d])) : query[d];
+        dot += one * as_stored(part_keys[part][k * width + kv + d]);
       }
       scores[k] = dot;
       top = std::max(top, dot);
@@ -161,7 +162,8 @@ struct AttentionCase {
         for (std::size_t d = 0; d < stride; ++d) {
           const bool there = d < dim;
           if (there) store_one(begin, d * kPageTokens + slot, keys[from + d]);
-          store_one(begin + layout.keys_bytes(), slot * stride + d, there ? values[from + d] : 0.0f);
+          store_one(begin + layout.keys_bytes(), slot * stride + d,
+                    there ? values[from + d] : 0.0f);
         }
       }
     }

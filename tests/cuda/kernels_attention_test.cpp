@@ -15,8 +15,9 @@ using namespace sluice::tests;
 namespace {
 
 constexpr std::size_t kChunkKeys = kChunkPages * kPageTokens;
-// Of f32, as the values are of size 1; and what halves may add where tensor cores multiply them.
+// As the values are of size 1: what f32 loses, and what weights lose that are rounded to halves.
 constexpr double kTolerance = 3e-5;
+constexpr double kHalfTolerance = 8e-4;
 
 // Memory for states of `rows` tokens x chunks; of none, chunks are met together.
 void lend_states(TestGpu& gpu, const AttentionCase& c, std::size_t rows) {
@@ -57,8 +58,9 @@ std::vector<float> attend(TestGpu& gpu, const AttentionCase& c) {
   return all;
 }
 
-// Every head of some tokens: the first and last of each part, and a few between.
-void check_right(const AttentionCase& c, std::span<const float> out) {
+// The largest error in every head of some tokens: the first and last of each part, and a few
+// between.
+double worst_error(const AttentionCase& c, std::span<const float> out, bool halves) {
   double worst = 0.0;
   std::size_t token = 0;
   for (std::size_t part = 0; part < c.parts.size(); ++part) {
@@ -66,7 +68,7 @@ void check_right(const AttentionCase& c, std::span<const float> out) {
     for (std::size_t t = 0; t < count; ++t, ++token) {
       if (count > 40 && t % 13 != 0 && t + 1 != count) continue;
       for (std::size_t head = 0; head < c.heads; ++head) {
-        const std::vector<double> wanted = c.truth(part, t, head, token);
+        const std::vector<double> wanted = c.truth(part, t, head, token, halves);
         const float* got = &out[token * c.columns() + head * c.shape.head_dim];
         for (std::size_t d = 0; d < wanted.size(); ++d) {
           const double error = std::abs(got[d] - wanted[d]);
@@ -75,7 +77,17 @@ void check_right(const AttentionCase& c, std::span<const float> out) {
       }
     }
   }
-  CHECK(worst < kTolerance);
+  return worst;
+}
+
+// In f32; or in halves, where pages are and there are queries enough for the tensor cores.
+void check_right(const AttentionCase& c, std::span<const float> out) {
+  const double worst = worst_error(c, out, false);
+  if (c.shape.type == KvType::kF16 && c.tokens > 1 && !(worst < kTolerance)) {
+    CHECK(worst_error(c, out, true) < kHalfTolerance);
+  } else {
+    CHECK(worst < kTolerance);
+  }
 }
 
 void check_in_each_order(const AttentionShape& shape, const std::vector<AttentionPart>& parts) {
@@ -101,12 +113,13 @@ void check_in_each_order(const AttentionShape& shape, const std::vector<Attentio
 
 }  // namespace
 
-TEST_CASE("kernels: attention is a softmax over all keys so far, for every size of head and group") {
+TEST_CASE(
+    "kernels: attention is a softmax over all keys so far, for every size of head and group") {
   for (const KvType type : {KvType::kF16, KvType::kF32}) {
     for (const std::size_t head_dim : {24, 64, 80, 96, 128, 256}) {
       for (const std::size_t group : {1, 2, 3, 4, 5, 6, 7, 8}) {
         check_in_each_order({head_dim, group % 2 + 1, group, type},
-                            {{group * 23, 3}, {0, 1}, {0, query_block_tokens(group)}});
+                            {{group * 23, 3}, {0, 1}, {0, gpu_query_block_tokens(group)}});
       }
     }
   }
@@ -164,20 +177,21 @@ TEST_CASE("kernels: chunks met apart and met together give the same bits") {
   }
 }
 
-TEST_CASE("kernels: a token's attention has the same bits, whatever it is attended with") {
-  constexpr AttentionShape kShape{64, 1, 3, KvType::kF16};
-  TestGpu gpu;
-  const AttentionCase whole(kShape, {{600, 21}});
-  lend_states(gpu, whole, 0);
-  const std::vector<float> together = attend(gpu, whole);
-  for (const std::size_t t : {0, 1, 7, 15, 16, 20}) {
-    CAPTURE(t);
-    AttentionCase alone(kShape, {{600, 21}});
-    const auto at = static_cast<std::int32_t>(t);
-    alone.blocks = {{at, 1, 600 + at, 0}};
-    const std::vector<float> out = attend(gpu, alone);
-    const std::size_t begin = t * whole.columns();
-    CHECK(same_bits({&out[begin], whole.columns()}, {&together[begin], whole.columns()}));
+TEST_CASE("kernels: a token's attention has the same bits, however a prompt is cut into blocks") {
+  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    CAPTURE(static_cast<int>(type));
+    TestGpu gpu;
+    AttentionCase c({64, 1, 3, type}, {{600, 21}});
+    lend_states(gpu, c, 0);
+    const std::vector<float> together = attend(gpu, c);
+    for (const std::int32_t size : {7, 11, 20}) {
+      CAPTURE(size);
+      c.blocks.clear();
+      for (std::int32_t t = 0; t < 21; t += size) {
+        c.blocks.push_back({t, std::min(size, 21 - t), 600 + t, 0});
+      }
+      CHECK(same_bits(attend(gpu, c), together));
+    }
   }
 }
 

@@ -115,8 +115,8 @@ struct ProductTruth {
         double sum = 0.0;
         double size = 0.0;
         for (std::size_t c = 0; c < in.columns; ++c) {
-          const double term =
-              static_cast<double>(weights.values[r * in.columns + c]) * in.values[t * in.columns + c];
+          const double term = static_cast<double>(weights.values[r * in.columns + c]) *
+                              in.values[t * in.columns + c];
           sum += term;
           size += std::abs(term);
         }

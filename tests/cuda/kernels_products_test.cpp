@@ -27,8 +27,10 @@ struct Case {
         out(kFewTokens * stride) {}
 
   ProductArgs args(std::size_t tokens, bool accumulate, std::size_t first_token = 0) const {
-    return {weights.type, weights.panels.data(), weights.rows, weights.columns,
-            in.form,      in.row(first_token),   tokens,       out.data(),
+    return {weights.type, weights.panels.data(),
+            weights.rows, weights.columns,
+            in.form,      in.row(first_token),
+            tokens,       out.data(),
             stride,       accumulate};
   }
   std::vector<float> row(std::size_t token) const {
@@ -69,11 +71,12 @@ struct Case {
 
 using Cases = std::vector<std::unique_ptr<Case>>;
 
-Cases make_cases(ProductKind kind, std::initializer_list<std::pair<std::size_t, std::size_t>> sizes) {
+Cases make_cases(ProductKind kind,
+                 std::initializer_list<std::pair<std::size_t, std::size_t>> sizes) {
   Cases cases;
   for (const auto& [rows, columns] : sizes) {
     const std::size_t group = dtype_info(kind.type).group_values;
-    const std::size_t width = is_quantised(kind.type) ? align_up(columns, group)
+    const std::size_t width = is_quantised(kind.type)     ? align_up(columns, group)
                               : kind.type == DType::kBF16 ? align_up(columns, 2)
                                                           : columns;
     cases.push_back(std::make_unique<Case>(kind, rows, width, static_cast<unsigned>(rows + width)));

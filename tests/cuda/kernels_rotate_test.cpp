@@ -90,10 +90,10 @@ class RotateCase {
     };
     if (head >= r_.heads + r_.kv_heads) return in(d);
     const double scale = head < r_.heads ? 1.0 / std::sqrt(static_cast<double>(dim)) : 1.0;
-    if (d >= r_.rope_dims) return in(d) * scale;
+    if (d >= r_.rope_dims) return in(d)*scale;
     const float* turn = &rotations_[token * r_.rope_dims + d / 2 * 2];
-    if (d % 2 == 0) return (in(d) * turn[0] - in(d + 1) * turn[1]) * scale;
-    return (in(d - 1) * turn[1] + in(d) * turn[0]) * scale;
+    if (d % 2 == 0) return (in(d)*turn[0] - in(d + 1) * turn[1]) * scale;
+    return (in(d - 1) * turn[1] + in(d)*turn[0]) * scale;
   }
 
   void check_queries(const DeviceArray<float>& qkv) const {

@@ -21,8 +21,8 @@ struct Outputs {
       const auto form = static_cast<ActivationForm>(f);
       const bool groups = form == ActivationForm::kInt8 || form == ActivationForm::kInt16;
       if (groups && columns % kActivationGroup != 0) continue;
-      memory[f] = std::make_unique<DeviceArray<std::byte>>(tokens *
-                                                           activation_row_bytes(form, columns));
+      memory[f] =
+          std::make_unique<DeviceArray<std::byte>>(tokens * activation_row_bytes(form, columns));
       all[form] = memory[f]->data();
     }
   }
@@ -91,8 +91,9 @@ TEST_CASE("kernels: norm divides a row by its root mean square, for any width an
       CAPTURE(chooses);
       in_each_order([&] {
         out.clear();
-        const NormArgs args{in.data(), chooses ? rows.data() : nullptr, kTokens, columns,
-                            weight.data(), 1e-5f, out.all};
+        const NormArgs args{
+            in.data(), chooses ? rows.data() : nullptr, kTokens, columns, weight.data(), 1e-5f,
+            out.all};
         gpu.run([&](Ops& ops, Stream& stream) { ops.norm(stream, args); });
         out.check(3e-6, [&](std::size_t t, std::size_t c) {
           const std::size_t row = chooses ? static_cast<std::size_t>(chosen[t]) : t;
@@ -130,8 +131,12 @@ TEST_CASE("kernels: swiglu is silu(gate) times up, far out on both sides too, in
       const bool has_up = (biases & 2) != 0;
       in_each_order([&] {
         out.clear();
-        const SwiGluArgs args{in.data(), kTokens, columns, has_gate ? gate_bias.data() : nullptr,
-                              has_up ? up_bias.data() : nullptr, out.all};
+        const SwiGluArgs args{in.data(),
+                              kTokens,
+                              columns,
+                              has_gate ? gate_bias.data() : nullptr,
+                              has_up ? up_bias.data() : nullptr,
+                              out.all};
         gpu.run([&](Ops& ops, Stream& stream) { ops.swiglu(stream, args); });
         out.check(1e-5, [&](std::size_t t, std::size_t c) {
           // The biases are added in f32.

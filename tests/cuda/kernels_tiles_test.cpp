@@ -59,8 +59,8 @@ std::vector<TileType> tile_types(DType type) {
 }
 
 // A product of many tokens and all it was given, with the weights' tile of `tile_panels` panels.
-void check_many_tokens(ProductKind kind, Precision precision, std::size_t rows,
-                       std::size_t columns, std::size_t tokens, std::size_t tile_panels) {
+void check_many_tokens(ProductKind kind, Precision precision, std::size_t rows, std::size_t columns,
+                       std::size_t tokens, std::size_t tile_panels) {
   CAPTURE(rows);
   CAPTURE(columns);
   CAPTURE(tokens);
@@ -80,8 +80,11 @@ void check_many_tokens(ProductKind kind, Precision precision, std::size_t rows,
     CAPTURE(accumulate);
     constexpr float kBefore = 2.0f;
     out.fill(kBefore);
-    const ProductArgs args{kind.type, weights.panels.data(), rows,   columns,   kind.form,
-                           in.row(0), tokens,                out.data(), stride, accumulate};
+    const ProductArgs args{kind.type, weights.panels.data(),
+                           rows,      columns,
+                           kind.form, in.row(0),
+                           tokens,    out.data(),
+                           stride,    accumulate};
     // The second takes the first's activations as they lie in their tile.
     DeviceArray<float> again(tokens * stride);
     ProductArgs second = args;
@@ -115,9 +118,9 @@ TEST_CASE("kernels: weights decode into tiles of every type, to that type's roun
     for (const TileType tile_type : tile_types(type)) {
       CAPTURE(dtype_info(type).name);
       CAPTURE(static_cast<int>(tile_type));
-      const std::vector<std::size_t> widths =
-          is_quantised(type) ? std::vector<std::size_t>{32, 288, 544}
-                             : std::vector<std::size_t>{2, 16, 34, 260};
+      const std::vector<std::size_t> widths = is_quantised(type)
+                                                  ? std::vector<std::size_t>{32, 288, 544}
+                                                  : std::vector<std::size_t>{2, 16, 34, 260};
       for (std::size_t columns : widths) {
         columns = align_up(columns, dtype_info(type).group_values);
         for (const std::size_t rows : {1, 16, 35}) {
@@ -223,8 +226,11 @@ TEST_CASE("kernels: where tensor cores lack BF16, halves take its place") {
             .blas_bytes = 64_KiB},
            Precision::kNormal);
   DeviceArray<float> out(kTokens * 18);
-  const ProductArgs args{DType::kBF16, weights.panels.data(), 18,         kColumns, in.form,
-                         in.row(0),    kTokens,               out.data(), 18,       false};
+  const ProductArgs args{DType::kBF16, weights.panels.data(),
+                         18,           kColumns,
+                         in.form,      in.row(0),
+                         kTokens,      out.data(),
+                         18,           false};
   gpu.run([&](Ops& ops, Stream& stream) { ops.product(stream, {{args}, 1}); });
   double worst = 0.0;
   for (std::size_t i = 0; i < out.size(); ++i) {
