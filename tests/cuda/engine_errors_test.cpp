@@ -1,9 +1,13 @@
 // What goes wrong with a GPU, each by one Error, with nothing left behind.
 #include <doctest/doctest.h>
 
+#include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "memory/cuda/device_cuda.h"
+#include "memory/host_store.h"
 #include "memory/units.h"
 #include "offload/engine.h"
 #include "tests/cuda/engine_fixture_cuda.h"
@@ -171,6 +175,33 @@ TEST_CASE("errors of a GPU: a registration that fails is a warning, not an Error
     CAPTURE(warning);
     // A smaller piece is tried next, where one can be.
     CHECK((warning.empty() || warning.find("could be pinned") != std::string::npos));
+    check_clean();
+  }
+}
+
+TEST_CASE(
+    "errors of a GPU: memory pinned in pieces is copied over their bounds, as far as it goes") {
+  constexpr std::size_t kBytes = 72_MiB;
+  for (const std::size_t total : {kBytes, 40_MiB}) {
+    CAPTURE(total);
+    fake_cuda::reset({.pinnable_bytes = 20_MiB,
+                      .pinnable_total_bytes = total,
+                      .allow_pageable = total < kBytes});
+    {
+      DeviceCuda device(0);
+      HostStore host(kBytes);
+      for (std::size_t i = 0; i < kBytes; ++i) host.data()[i] = static_cast<std::byte>(i >> 16);
+      const std::string warning = host.pin(device);
+      CAPTURE(warning);
+      CHECK(warning.empty() == (total == kBytes));
+      std::byte* there = device.reserve(kBytes);
+      const std::unique_ptr<Stream> stream = device.make_stream("copies");
+      const std::unique_ptr<Event> done = device.make_event();
+      device.copy(*stream, Direction::kToDevice, there, host.data() + 5, kBytes - 5);
+      stream->record(*done);
+      done->synchronize();
+      CHECK(std::memcmp(there, host.data() + 5, kBytes - 5) == 0);
+    }
     check_clean();
   }
 }

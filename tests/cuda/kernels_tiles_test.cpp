@@ -68,6 +68,8 @@ void check_many_tokens(ProductKind kind, Precision precision, std::size_t rows, 
   const TestMatrix weights(kind.type, rows, columns, 5);
   const TestActivations in(kind.form, tokens, columns, 6);
   const ProductTruth truth(weights, in);
+  const TestActivations other_in(kind.form, tokens, columns, 7);
+  const ProductTruth other_truth(weights, other_in);
   const TileType tile = tile_type(kind.type, precision);
   const std::size_t row_bytes = columns * tile_value_bytes(tile);
   gpu.lend({.weight_tile_bytes = tile_panels * kPanelRows * row_bytes + 40,
@@ -85,24 +87,30 @@ void check_many_tokens(ProductKind kind, Precision precision, std::size_t rows, 
                            kind.form, in.row(0),
                            tokens,    out.data(),
                            stride,    accumulate};
-    // The second takes the first's activations as they lie in their tile.
+    // The second takes the first's activations as they lie in their tile, the third has its own.
     DeviceArray<float> again(tokens * stride);
+    DeviceArray<float> other(tokens * stride);
     ProductArgs second = args;
     second.out = again.data();
     second.accumulate = false;
-    gpu.run([&](Ops& ops, Stream& stream) { ops.product(stream, {{args, second}, 2}); });
+    ProductArgs third = second;
+    third.in = other_in.row(0);
+    third.out = other.data();
+    gpu.run([&](Ops& ops, Stream& stream) { ops.product(stream, {{args, second, third}, 3}); });
     double worst = 0.0;
     bool outside_untouched = true;
     for (std::size_t i = 0; i < out.size(); ++i) {
       if (i % stride >= rows) {
-        outside_untouched &= out[i] == kBefore && std::isnan(again[i]);
+        outside_untouched &= out[i] == kBefore && std::isnan(again[i]) && std::isnan(other[i]);
         continue;
       }
       const std::size_t at = i / stride * rows + i % stride;
       const double before = accumulate ? kBefore : 0.0;
-      const double size = truth.sizes[at] + before;
-      for (const double error : {out[i] - before - truth.values[at], again[i] - truth.values[at]}) {
-        worst = std::isnan(error) ? INFINITY : std::max(worst, std::abs(error) / size);
+      for (const double relative :
+           {(out[i] - before - truth.values[at]) / (truth.sizes[at] + before),
+            (again[i] - truth.values[at]) / truth.sizes[at],
+            (other[i] - other_truth.values[at]) / other_truth.sizes[at]}) {
+        worst = std::isnan(relative) ? INFINITY : std::max(worst, std::abs(relative));
       }
     }
     CHECK(outside_untouched);
