@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layers/scratch.h"
+#include "memory/error.h"
 #include "tests/cuda/kernels_attention_fixture.h"
 
 using namespace sluice;
@@ -141,6 +142,15 @@ TEST_CASE("kernels: attention of whole prompts is right, over pages and several 
   check_in_each_order({64, 2, 3, KvType::kF16}, {{0, 150}});
   check_in_each_order({80, 1, 4, KvType::kF32}, {{0, 70}, {130, 40}});
   check_in_each_order({128, 1, 2, KvType::kF16}, {{470, 60}});
+}
+
+TEST_CASE("kernels: attention takes heads of 512 values, and refuses larger ones") {
+  check_in_each_order({300, 1, 2, KvType::kF16}, {{70, 9}});
+  check_in_each_order({512, 1, 2, KvType::kF32}, {{60, 9}});
+  TestGpu gpu;
+  const AttentionCase c({528, 1, 1, KvType::kF16}, {{0, 1}});
+  lend_states(gpu, c, 0);
+  CHECK_THROWS_WITH_AS(attend(gpu, c), doctest::Contains("--device cpu"), Error);
 }
 
 TEST_CASE("kernels: attention of a step of several sequences is right, whatever their lengths") {
