@@ -9,6 +9,7 @@
 #include "layers/cuda/attention.cuh"
 #include "layers/cuda/kernels.h"
 #include "layers/cuda/reduce.cuh"
+#include "memory/error.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -18,6 +19,7 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpThreads;
 constexpr int kQueries = 16;
 constexpr int kPageKeys = static_cast<int>(kPageTokens);
+constexpr std::size_t kLargestHead = 512;
 // Of a key's weights for all queries. Four keys apart, sixteen bytes meet in no bank twice.
 constexpr int kWeightStride = kQueries + 4;
 
@@ -319,7 +321,8 @@ template <typename Value>
 auto attend_kernel(std::size_t head_dim) {
   if (head_dim <= 64) return attend<Value, 64, 1>;
   if (head_dim <= 128) return attend<Value, 128, 1>;
-  return attend<Value, 128, 2>;
+  if (head_dim <= 256) return attend<Value, 128, 2>;
+  return attend<Value, 128, 4>;
 }
 
 }  // namespace
@@ -328,6 +331,11 @@ void attend_pages(cudaStream_t stream, const AttentionArgs& args, const Attentio
                   std::size_t processors) {
   if (attend_tiles(stream, args)) return;
   const KvLayout& layout = args.kv.layout;
+  if (layout.head_dim > kLargestHead) {
+    throw Error(ErrorKind::kUsage,
+                text("heads of ", layout.head_dim, " values are more than the ", kLargestHead,
+                     " that attention on a GPU takes; use --device cpu"));
+  }
   const std::size_t group = args.heads / layout.kv_heads;
   // Blocks of one token each, where there are as many as tokens.
   const std::size_t tokens = args.block_count == args.tokens ? 1 : gpu_query_block_tokens(group);

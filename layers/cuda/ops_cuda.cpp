@@ -56,15 +56,19 @@ void run_few_tokens(cudaStream_t stream, const ProductArgs& kind, const FewToken
 
 OpsCuda::OpsCuda(DeviceCuda& device) : device_(device) {
   const CublasLibrary& library = cublas_library();
-  device.count_overhead([&] { check_cublas(library.create(&blas_), "starting cuBLAS"); });
+  device.count_overhead([&] {
+    cublasHandle_t blas = nullptr;
+    check_cublas(library.create(&blas), "starting cuBLAS");
+    blas_.reset(blas);
+  });
   // A sum of halves is kept in f32 all the way.
   const auto mode = static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                               CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-  check_cublas(library.set_math_mode(blas_, mode), "setting cuBLAS up");
+  check_cublas(library.set_math_mode(blas_.get(), mode), "setting cuBLAS up");
 }
 
-OpsCuda::~OpsCuda() {
-  cublas_library().destroy(blas_);
+void OpsCuda::DestroyBlas::operator()(cublasHandle_t blas) const {
+  cublas_library().destroy(blas);
 }
 
 void OpsCuda::use_scratch(std::byte* begin, const ScratchSizes& sizes, Precision precision) {
@@ -174,15 +178,15 @@ void OpsCuda::many_tokens(cudaStream_t stream, const ProductArgs& args, bool sam
 void OpsCuda::multiply(cudaStream_t stream, TileType type, const ProductArgs& args,
                        std::size_t first_row, std::size_t rows) {
   const CublasLibrary& library = cublas_library();
-  check_cublas(library.set_stream(blas_, stream), "a product");
+  check_cublas(library.set_stream(blas_.get(), stream), "a product");
   // Setting the stream takes the workspace away.
-  check_cublas(library.set_workspace(blas_, blas_workspace_, sizes_.blas_bytes), "a product");
+  check_cublas(library.set_workspace(blas_.get(), blas_workspace_, sizes_.blas_bytes), "a product");
   const float alpha = type == TileType::kF16 ? kHalfTileScale : 1.0f;
   const float beta = args.accumulate ? 1.0f : 0.0f;
   const int columns = static_cast<int>(args.columns);
   const cublasComputeType_t compute =
       type == TileType::kF32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
-  check_cublas(library.gemm_ex(blas_, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(rows),
+  check_cublas(library.gemm_ex(blas_.get(), CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(rows),
                                static_cast<int>(args.tokens), columns, &alpha, weight_tile_,
                                data_type(type), columns, activation_tile_, data_type(type), columns,
                                &beta, args.out + first_row, CUDA_R_32F,

@@ -64,7 +64,10 @@ cudaError_t Runtime::refusal(const char* name, Needs needs) {
   if (failure != failures.end() && failure->skip-- == 0) {
     const cudaError_t error = failure->error;
     failures.erase(failure);
-    if (loses_device(error)) device_error = error;
+    if (loses_device(error)) {
+      device_error = error;
+      drain(*this);  // nothing runs any more: memory may go without being waited for
+    }
     return error;
   }
   if (needs == Needs::kNothing) return cudaSuccess;
