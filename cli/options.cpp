@@ -186,6 +186,9 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
   app.add_option("--repeats", o.repeats, "Rounds over all cases")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_option("--warm-up", o.warm_up, "Rounds before them that don't count")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   app.add_option("--isa", o.isa,
                  "Compute with a lower instruction set: avx512-vnni, avx-vnni, avx2, baseline")
       ->type_name("NAME");

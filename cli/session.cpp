@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 
@@ -38,6 +39,15 @@ void choose_gpu(const PlacementOptions& options, Target& target) {
   }
 }
 
+// Of a GPU's memory, before a plan: what the limit leaves beside the driver's own.
+std::size_t bytes_to_measure(const Target& target) {
+  const std::size_t free = target.gpu->free_bytes();
+  if (!target.limits.device_bytes) return free / 2;
+  const std::size_t overhead = target.gpu->overhead_bytes();
+  return std::min(free,
+                  *target.limits.device_bytes - std::min(*target.limits.device_bytes, overhead));
+}
+
 // What the driver takes for itself and what is free; every limit is kept with both.
 void limit_gpu(const std::string& vram, Target& target) {
   const std::size_t overhead = target.gpu->overhead_bytes();
@@ -61,23 +71,24 @@ std::shared_ptr<Gpu> timed(const std::shared_ptr<Gpu>& gpu, bool wanted) {
 }
 
 std::unique_ptr<DeviceSim> make_sim(const Plan& plan, const Target& target) {
-  return std::make_unique<DeviceSim>(SimOptions{
-      .in_place = target.in_place,
-      .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
-      .to_device = target.link,
-      .to_host = target.link,
-      .on_reserve = {}});
+  return std::make_unique<DeviceSim>(
+      SimOptions{.in_place = target.in_place,
+                 .limit_bytes = plan.limit_bytes.value_or(std::numeric_limits<std::size_t>::max()),
+                 .to_device = target.link,
+                 .to_host = target.link,
+                 .on_reserve = {}});
 }
 
 }  // namespace
 
-Target choose_target(const PlacementOptions& options, const ModelLayout& layout) {
+Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
+                     std::optional<GpuRates>* peaks) {
   Target target;
   choose_gpu(options, target);
   const bool any_vram = options.vram == "auto" && target.gpu != nullptr;
-  target.in_place = options.device == DeviceChoice::kCpu ||
-                    (options.device == DeviceChoice::kAuto && target.gpu == nullptr &&
-                     options.vram.empty());
+  target.in_place =
+      options.device == DeviceChoice::kCpu ||
+      (options.device == DeviceChoice::kAuto && target.gpu == nullptr && options.vram.empty());
   target.limits = {.in_place = target.in_place,
                    .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
                    .slots = options.slots,
@@ -90,12 +101,12 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
   };
   if (target.gpu != nullptr) {
     if (options.link) refuse("--link", "the cuda device, whose link is real; use --device sim");
+    if (peaks != nullptr) *peaks = target.gpu->measure_peaks(bytes_to_measure(target));
     limit_gpu(options.vram, target);
   }
   if (!target.in_place) return target;
   // The cpu device copies nothing: what only makes sense for copies would be ignored in silence.
-  constexpr const char* kInPlace =
-      "the cpu device, which reads weights in place; use --device sim";
+  constexpr const char* kInPlace = "the cpu device, which reads weights in place; use --device sim";
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
   if (options.link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
