@@ -228,11 +228,13 @@ struct BenchModel {
     if (shape != nullptr) {
       ProgressBar bar("drawing weights", true, options.quiet);
       const auto progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
-      memory.emplace(SyntheticModel(*shape, parse_weights_type(options.weights), 1), progress,
-                     stop);
+      const std::size_t layers =
+          options.drawn_layers > 0 ? options.drawn_layers : SyntheticModel::kAllLayers;
+      memory.emplace(SyntheticModel(*shape, parse_weights_type(options.weights), 1, layers),
+                     progress, stop);
       path = memory->path();
     }
-    open.emplace(path);
+    open.emplace(path, shape != nullptr ? Overlaps::kAllowed : Overlaps::kRefused);
     name = shape != nullptr ? std::string(shape->name) : path.filename().string();
   }
 

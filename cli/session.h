@@ -19,8 +19,8 @@ namespace sluice {
 
 // A model file and its description. Not movable: the description points into the file.
 struct OpenModel {
-  explicit OpenModel(const std::string& path)
-      : file(ModelFile::open(path)), layout(describe_model(file)) {}
+  explicit OpenModel(const std::string& path, Overlaps overlaps = Overlaps::kRefused)
+      : file(ModelFile::open(path, overlaps)), layout(describe_model(file)) {}
   OpenModel(const OpenModel&) = delete;
 
   ModelFile file;
