@@ -111,10 +111,13 @@ peer_step() {
   [[ -x ${LLAMA_BENCH:-} ]] || { row llama-bench - - - "skipped: no LLAMA_BENCH"; return; }
   "$sluice" synth llama-3-8b --weights q4_0 -o "$scratch/peer.gguf" -q
   limited "$LLAMA_BENCH" -m "$scratch/peer.gguf" -ngl 16,99 -p 512 -n 16 -r 1 -o csv \
-    >"$scratch/llama.csv" || { row llama-bench - - - "skipped: it failed or took too long"; return; }
+    >"$scratch/llama.csv" ||
+    { row llama-bench - - - "skipped: it failed or took too long"; return; }
   cat "$scratch/llama.csv"
-  awk -F '","' 'NR == 1 { gsub(/"/, ""); n = split($0, names, ","); for (i = 1; i <= n; ++i) at[names[i]] = i; next }
-    { print $at["n_gpu_layers"], $at["n_prompt"], $at["n_gen"], $at["avg_ts"] }' "$scratch/llama.csv" |
+  awk -F '","' '
+    NR == 1 { gsub(/"/, ""); n = split($0, names, ","); for (i = 1; i <= n; ++i) at[names[i]] = i }
+    NR > 1 { print $at["n_gpu_layers"], $at["n_prompt"], $at["n_gen"], $at["avg_ts"] }
+  ' "$scratch/llama.csv" |
     while read -r layers prompt tokens speed; do
       row "llama-bench, 8b q4_0, $layers layers, pp$prompt tg$tokens" "${speed%\"} tok/s" - - ok
     done

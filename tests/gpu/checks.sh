@@ -27,8 +27,8 @@ nvidia_smi() {
 # smallest_limit MODEL PROMPT_TOKENS MAX_TOKENS OPTION...: in bytes, as it is under "${tool[@]}".
 smallest_limit() {
   local least
-  least=$("${tool[@]}" "$sluice" plan "$1" "${on_gpu[@]}" --vram 1KiB --prompt-tokens "$2" --max-tokens "$3" \
-    "${@:4}" 2>&1 || true)
+  least=$("${tool[@]}" "$sluice" plan "$1" "${on_gpu[@]}" --vram 1KiB --prompt-tokens "$2" \
+    --max-tokens "$3" "${@:4}" 2>&1 || true)
   least=$(grep -oE 'works here is [0-9]+' <<<"$least") || return
   echo "${least##* }"
 }
@@ -66,6 +66,7 @@ generate() {
 
 # against_cpu WHAT MODEL IDS LIMIT PRECISION MOST_APART: of high precision all tokens have to be
 # the same; of normal, whose CPU rounds activations of a prompt too, the first token's logits near.
+# Those that are right share a row.
 against_cpu() {
   local what=$1 precision=$5 most=$6 apart vocab state=ok
   generate gpu "$2" "$3" "$4" --precision "$precision" "${on_gpu[@]}" ||
@@ -76,7 +77,19 @@ against_cpu() {
     state="failed: other tokens"
   fi
   awk -v a="$apart" -v m="$most" 'BEGIN { exit !(a != "nan" && a <= m) }' || state="failed: logits"
-  row "$what" "$apart" "$most" - "$state"
+  if [[ $state == ok ]]; then
+    echo "$apart" >>"$scratch/right-$precision"
+  else
+    row "$what" "$apart" "$most" - "$state"
+  fi
+}
+
+# right_row MODEL PRECISION MOST_APART: how many of against_cpu were right, and the worst of them.
+right_row() {
+  [[ -s $scratch/right-$2 ]] || return 0
+  row "$1, $2 precision, x$(wc -l <"$scratch/right-$2")" \
+    "$(sort -g "$scratch/right-$2" | tail -1)" "$3" - ok
+  rm "$scratch/right-$2"
 }
 
 # engine_model NAME MODEL: at limits from the smallest to none, by few tokens and by many.
@@ -96,6 +109,8 @@ engine_model() {
     generate cpu "$2" "$ids" none --precision normal --device cpu
     against_cpu "$1, $count tokens, normal" "$2" "$ids" none normal 6e-2
   done
+  right_row "$1" high 2e-3
+  right_row "$1" normal 6e-2
 }
 
 engine_step() {
@@ -136,13 +151,14 @@ sanitizer_step() {
   done
 }
 
-# The most that nvidia-smi shows while process $1 lives: of the process that it runs, or of all beyond
-# the $2 MiB before.
+# The most that nvidia-smi shows while process $1 lives: of the process that it runs, or of all
+# beyond the $2 MiB before.
 most_mebibytes() {
-  local most=0 now
+  local most=0 now pids
   while kill -0 "$1" 2>/dev/null; do
+    pids=" $(limit_pids | tr '\n' ' ')"
     now=$(nvidia_smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits |
-      awk -F ', *' -v pids=" $(limit_pids | tr '\n' ' ')" 'index(pids, " " $1 " ") { print int($2) }')
+      awk -F ', *' -v pids="$pids" 'index(pids, " " $1 " ") { print int($2); exit }')
     ((${now:-0} <= most)) || most=$now
     now=$(nvidia_smi --query-gpu=memory.used --format=csv,noheader,nounits | head -1)
     now=$((${now//[^0-9]/} - $2))

@@ -46,7 +46,10 @@ json_text() { tr -d '\000-\037' <<<"$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/.*/"&"/
 write_json() {
   local file comma=''
   echo '{'
-  echo "  \"gpu\": $(json_text "$(nvidia_smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,pcie.link.gen.max,pcie.link.width.max --format=csv,noheader 2>&1 | head -1)"),"
+  local asked=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem
+  asked+=,pcie.link.gen.max,pcie.link.width.max
+  asked=$(nvidia_smi "--query-gpu=$asked" --format=csv,noheader | head -1)
+  echo "  \"gpu\": $(json_text "$asked"),"
   echo "  \"commit\": $(json_text "$(git rev-parse HEAD 2>/dev/null)"),"
   echo "  \"date\": $(json_text "$(date -u +%FT%TZ)"),"
   echo "  \"seconds\": $SECONDS,"
