@@ -40,7 +40,7 @@ void write_all(int file, std::span<const std::byte> bytes) {
 MemoryModel::MemoryModel(const SyntheticModel& model, const Progress& progress,
                          const std::atomic<bool>* stop)
     : file_(::memfd_create("sluice model", MFD_CLOEXEC)) {
-  const std::size_t needed = model.file_bytes() + model.weight_bytes();
+  const std::size_t needed = 2 * model.file_bytes();
   if (const std::size_t available = available_bytes(); needed > available) {
     ::close(file_);
     throw Error(ErrorKind::kIo,

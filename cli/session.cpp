@@ -39,13 +39,13 @@ void choose_gpu(const PlacementOptions& options, Target& target) {
   }
 }
 
-// Of a GPU's memory, before a plan: what the limit leaves beside the driver's own.
+// Of a GPU's memory, before a plan: half of what the limit leaves beside the driver's own, which
+// grows meanwhile.
 std::size_t bytes_to_measure(const Target& target) {
   const std::size_t free = target.gpu->free_bytes();
-  if (!target.limits.device_bytes) return free / 2;
   const std::size_t overhead = target.gpu->overhead_bytes();
-  return std::min(free,
-                  *target.limits.device_bytes - std::min(*target.limits.device_bytes, overhead));
+  const std::size_t limit = target.limits.device_bytes.value_or(free + overhead);
+  return std::min(free, limit - std::min(limit, overhead)) / 2;
 }
 
 // What the driver takes for itself and what is free; every limit is kept with both.

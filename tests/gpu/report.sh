@@ -48,7 +48,7 @@ write_json() {
   echo '{'
   local asked=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem
   asked+=,pcie.link.gen.max,pcie.link.width.max
-  asked=$(nvidia_smi "--query-gpu=$asked" --format=csv,noheader | head -1)
+  asked=$(nvidia_smi "--query-gpu=$asked" --format=csv,noheader 2>&1 | head -1) || true
   echo "  \"gpu\": $(json_text "$asked"),"
   echo "  \"commit\": $(json_text "$(git rev-parse HEAD 2>/dev/null)"),"
   echo "  \"date\": $(json_text "$(date -u +%FT%TZ)"),"
