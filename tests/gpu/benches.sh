@@ -3,13 +3,16 @@
 
 # bench NAME SHAPE WEIGHTS VRAM OPTION...: a row a case; VRAM "all" is as much as the weights want.
 bench() {
-  local name=$1 shape=$2 weights=$3 vram=$4 state table=$scratch/$1.txt
+  local name=$1 shape=$2 weights=$3 vram=$4 state status=0 table=$scratch/$1.txt
   shift 4
   [[ $vram == all ]] && vram=auto
-  if ! limited "$sluice" bench "$shape" --weights "$weights" "${on_gpu[@]}" --vram "$vram" \
-    --drawn-layers 1 "$@" -q --json "$scratch/$name.json" >"$table"; then
+  limited "$sluice" bench "$shape" --weights "$weights" "${on_gpu[@]}" --vram "$vram" \
+    --drawn-layers 1 "$@" -q --json "$scratch/$name.json" >"$table" || status=$?
+  if ((status != 0)); then
     rm -f "$scratch/$name.json"
-    row "$name" - - - "failed: status or time"
+    state="failed: status $status"
+    ((status != 124 || step_end < deadline)) || state="skipped: no time left"
+    row "$name" - - - "$state"
     return
   fi
   cat "$table"
@@ -58,11 +61,13 @@ goal_step() {
     "$(awk -v a="$ours" -v b="$peer" 'BEGIN { print a >= 3 * b ? "reached" : "missed" }')"
 }
 
-# Those that matter most come first: what time is too short for is skipped. A streamed pass takes a
-# good part of a second, which needs neither many tokens nor rounds to be told precisely.
-bench_steps() {
-  local few=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 4 --repeats 1 --warm-up 0)
-  local many=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 32 --repeats 2)
+# A streamed pass takes a good part of a second, which needs neither many tokens nor rounds to be
+# told precisely.
+few=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 4 --repeats 1 --warm-up 0)
+many=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 32 --repeats 2)
+
+# What goals are held against.
+first_benches() {
   if $emulated; then
     local tiny=(--prompt-tokens 8,24 --sequences 1,3 --max-tokens 2 --repeats 1 --warm-up 0)
     step bench 20 bench tiny-q4_0-all tiny q4_0 all "${tiny[@]}"
@@ -70,10 +75,14 @@ bench_steps() {
     return
   fi
   step bench 60 bench 8b-q4_0-all llama-3-8b q4_0 all "${many[@]}"
-  $quick && { step goals 5 goal_step; return; }
+  $quick && return
   step bench 90 bench 70b-q4_0-24GiB llama-3-70b q4_0 24GiB "${few[@]}"
   step bench 60 bench 70b-q4_0-all llama-3-70b q4_0 all "${many[@]}"
   step bench 60 bench 8b-bf16-8GiB llama-3-8b bf16 8GiB "${few[@]}"
+}
+
+# Those that matter most come first: what time is too short for is skipped.
+more_benches() {
   step peers 75 peer_step
   step bench 60 bench 70b-q4_k-24GiB llama-3-70b q4_k 24GiB "${few[@]}"
   step bench 75 bench 70b-q4_0-8GiB llama-3-70b q4_0 8GiB "${few[@]}"
@@ -91,7 +100,6 @@ bench_steps() {
     done
   done
   step bench 60 bench 70b-q4_k-all llama-3-70b q4_k all "${many[@]}"
-  deadline=$((deadline + 10)) step goals 10 goal_step
 }
 
 peer_step() {

@@ -92,20 +92,23 @@ right_row() {
   rm "$scratch/right-$2"
 }
 
-# engine_model NAME MODEL: at limits from the smallest to none, by few tokens and by many.
+# engine_model NAME MODEL FEW MANY: a prompt of few tokens, and one of many, at limits that leave
+# tenths of the model resident; 10 is no limit.
 engine_model() {
-  local ids count least share limit
+  local ids count least share limit shares
   for ids in "$few_ids" "$many_ids"; do
+    [[ $ids == "$few_ids" ]] && shares=$3 || shares=$4
     count=$(wc -w <<<"$ids")
     generate cpu "$2" "$ids" none --precision high --device cpu ||
       { row "$1 on the CPU" - - - failed; continue; }
     least=$(smallest_limit "$2" "$count" 12 --precision high) ||
       { row "$1: smallest limit" - - - failed; continue; }
-    for share in 0 4 10; do
+    for share in $shares; do
       limit=$((least + share * $(stat -Lc %s "$2") / 10))
       ((share < 10)) || limit=none
       against_cpu "$1, $count tokens, $((10 * share)) % resident" "$2" "$ids" "$limit" high 2e-3
     done
+    [[ $ids == "$many_ids" ]] || continue
     generate cpu "$2" "$ids" none --precision normal --device cpu
     against_cpu "$1, $count tokens, normal" "$2" "$ids" none normal 6e-2
   done
@@ -118,16 +121,16 @@ engine_step() {
   $emulated && types=(q4_0 q4_k f16)
   for type in "${types[@]}"; do
     if "$sluice" synth tiny --weights "$type" -o "$scratch/model.gguf" -q; then
-      engine_model "tiny $type" "$scratch/model.gguf"
+      engine_model "tiny $type" "$scratch/model.gguf" 0 10
     else
       row "tiny $type" - - - failed
     fi
   done
   $emulated && return
   "$sluice" synth smollm2-135m --weights q4_0 -o "$scratch/model.gguf" -q
-  engine_model "135m q4_0" "$scratch/model.gguf"
+  engine_model "135m q4_0" "$scratch/model.gguf" "0 4 10" "0 4 10"
   if [[ -e $model ]]; then
-    engine_model SmolLM2 "$model"
+    engine_model SmolLM2 "$model" "0 4 10" "0 4 10"
   else
     row SmolLM2 - - - "skipped: no file"
   fi
@@ -137,7 +140,7 @@ sanitizer_step() {
   local checker type limit state tool
   $emulated && { row all - - - "skipped: no GPU"; return; }
   command -v compute-sanitizer >/dev/null || { row all - - - "skipped: not installed"; return; }
-  for type in q4_0 q4_k f16; do
+  for type in q4_k f16; do
     "$sluice" synth tiny --weights "$type" -o "$scratch/model.gguf" -q
     for checker in memcheck racecheck; do
       tool=(compute-sanitizer --tool "$checker" --error-exitcode 9)
@@ -169,7 +172,7 @@ most_mebibytes() {
 }
 
 limit_step() {
-  local shape=tinyllama-1.1b type=q8_0 tokens=384 limits=10 i least weights limit before most state
+  local shape=tinyllama-1.1b type=q8_0 tokens=128 limits=10 i least weights limit before most state
   $emulated && shape=tiny tokens=24 limits=2
   $quick && limits=3
   "$sluice" synth "$shape" --weights "$type" -o "$scratch/limit.gguf" -q
@@ -185,7 +188,7 @@ limit_step() {
     state=ok
     wait $! || state="failed: status $?"
     ((most <= (limit + (1 << 20) - 1) >> 20)) || state="failed: over the limit"
-    ((most > 0)) || state="skipped: nvidia-smi shows nothing"
+    [[ $state != ok ]] || ((most > 0)) || state="skipped: nvidia-smi shows nothing"
     row "limit $((i + 1)) of $limits" "$most MiB" "$((limit >> 20)) MiB" \
       "$(awk -v a="$most" -v b="$limit" 'BEGIN { printf "%.3f", a * 1048576 / b }')" "$state"
   done

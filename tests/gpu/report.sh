@@ -20,7 +20,11 @@ row() {
 step() {
   current=$1
   step_end=$((SECONDS + $2 < deadline ? SECONDS + $2 : deadline))
-  if ((step_end - SECONDS < 5)); then row all - - - "skipped: no time left"; return; fi
+  if ((step_end - SECONDS < 5)); then
+    local what=${*:3}
+    row "${what:0:44}" - - - "skipped: no time left"
+    return
+  fi
   say "$current"
   local begin=$SECONDS
   (set +e && "${@:3}") >>"$out/log.txt" 2>&1 || true
