@@ -190,6 +190,14 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
   app.add_option("--repeats", o.repeats, "Rounds over all cases")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_option("--drawn-layers", o.drawn_layers,
+                 "Of a shape, how many layers to draw; the others have the same weights,\n"
+                 "which saves time and host memory (0: all)")
+      ->capture_default_str();
+  app.add_option("--warm-up", o.warm_up,
+                 "Rounds before them that don't count; 0: two short passes only")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   app.add_option("--isa", o.isa,
                  "Compute with a lower instruction set: avx512-vnni, avx-vnni, avx2, baseline")
       ->type_name("NAME");

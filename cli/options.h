@@ -63,7 +63,9 @@ struct BenchOptions {
   std::vector<std::size_t> sequences = {1, 4, 16};
   std::size_t max_tokens = 64;
   std::size_t repeats = 5;
-  std::string isa;  // empty: the best
+  std::size_t warm_up = 1;
+  std::size_t drawn_layers = 0;  // 0: all
+  std::string isa;               // empty: the best
   std::string json_file;
   bool quiet = false;
 };

@@ -165,7 +165,7 @@ class Search {
                .layers = c.layers,
                .kv_heads = c.kv_heads,
                .head_dim = c.head_dim,
-               .pages = workload_.sequences * ceil_div(workload_.context_tokens, kPageTokens)};
+               .pages = workload_.cache_pages()};
     plan.precision = limits_.precision.value_or(default_precision(model_));
     plan.placement.assign(model_.units.size(), Placement::kStreamed);
     return plan;
@@ -259,8 +259,9 @@ class Search {
                 text("a limit of ", limit(), " bytes (", print_bytes(limit()),
                      ") can't be kept: the smallest that works here is ", b.total(), " bytes (",
                      print_bytes(b.total()), "): ", print_bytes(b.kv), " for ",
-                     workload_.sequences * workload_.context_tokens, " tokens of context, ",
-                     print_bytes(b.slots), " for ", least.slots, " slots, ",
+                     workload_.cache_tokens > 0 ? workload_.cache_tokens
+                                                : workload_.sequences * workload_.context_tokens,
+                     " tokens of context, ", print_bytes(b.slots), " for ", least.slots, " slots, ",
                      print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),

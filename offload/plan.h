@@ -10,6 +10,7 @@
 #include "layers/model.h"
 #include "layers/weights.h"
 #include "memory/kv_pages.h"
+#include "memory/units.h"
 
 namespace sluice {
 
@@ -19,7 +20,14 @@ struct Workload {
   std::size_t prompt_tokens = 128;   // of each sequence
   std::size_t max_tokens = 128;      // to generate, of each sequence
   std::size_t context_tokens = 256;  // of each sequence: what its pages must hold
-  bool all_logits = false;           // logits of every token rather than each sequence's last
+  std::size_t cache_tokens =
+      0;                    // of all sequences together, in whole pages; 0: context_tokens each
+  bool all_logits = false;  // logits of every token rather than each sequence's last
+
+  std::size_t cache_pages() const {
+    return cache_tokens > 0 ? ceil_div(cache_tokens, kPageTokens)
+                            : sequences * ceil_div(context_tokens, kPageTokens);
+  }
 };
 
 // What must be kept, and what the user has fixed; the rest is the budgeter's to choose.
