@@ -83,6 +83,10 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--segment", o.segment_tokens, "Tokens of a prompt worked on at once")
       ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
       ->type_name("TOKENS");
+  app.add_option("--host-units", o.host_units,
+                 "Streamed feed-forward units that the CPU computes in small passes, while the\n"
+                 "link brings others (default: as many as pay on cuda, none on sim)")
+      ->type_name("N");
   app.add_option("--precision", raw.precision,
                  "Of activations: high (16 bits for quantised weights; default for small models)\n"
                  "or normal (8 bits, which doubles a prompt's speed)")

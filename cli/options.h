@@ -26,6 +26,7 @@ struct PlacementOptions {
   std::optional<std::size_t> slots;
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;
+  std::optional<std::size_t> host_units;
   std::optional<KvType> kv_type;
   std::optional<Precision> precision;
   std::size_t threads = 0;  // 0: all cores

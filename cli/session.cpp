@@ -94,7 +94,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
                    .kv_type = options.kv_type,
-                   .precision = options.precision};
+                   .precision = options.precision,
+                   .host_units = options.host_units};
   if (options.link) target.link = *options.link;
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
@@ -110,15 +111,17 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
   if (options.link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
+  if (options.host_units) refuse("--host-units", kInPlace);
   return target;
 }
 
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
   require_limit(layout, workload, target.limits);
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
-  const Hardware hardware = target.gpu != nullptr
-                                ? gpu_hardware(target.gpu->measure_rates(), precision)
-                                : probe_host(layout, precision, target.link);
+  Hardware hardware = probe_host(layout, precision, target.link);
+  if (target.gpu != nullptr) {
+    hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
+  }
   return make_plan(layout, workload, target.limits, hardware);
 }
 

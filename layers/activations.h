@@ -80,7 +80,9 @@ struct Activations {
   constexpr std::byte* row(ActivationForm form, std::size_t token, std::size_t columns) const {
     return forms[static_cast<std::size_t>(form)] + token * activation_row_bytes(form, columns);
   }
-  constexpr bool wants(ActivationForm form) const { return forms[static_cast<std::size_t>(form)] != nullptr; }
+  constexpr bool wants(ActivationForm form) const {
+    return forms[static_cast<std::size_t>(form)] != nullptr;
+  }
   float* f32(std::size_t token, std::size_t columns) const {
     return reinterpret_cast<float*>(row(ActivationForm::kF32, token, columns));
   }

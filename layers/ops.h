@@ -55,7 +55,7 @@ struct RotateArgs {
 // A run of tokens of one sequence that are attended together, and their sequence's pages.
 struct QueryBlock {
   std::int32_t first_token;
-  std::int32_t tokens;  // at most query_block_tokens(...)
+  std::int32_t tokens;  // at most query_block_tokens(...), or gpu_query_block_tokens(...)
   std::int32_t first_position;
   std::int32_t first_page;  // index into the page table
 };
@@ -63,6 +63,11 @@ struct QueryBlock {
 // Queries that share their keys are worked on together: this many at most, over tokens and heads.
 constexpr std::size_t query_block_tokens(std::size_t heads_per_key) {
   return heads_per_key >= 64 ? 1 : 64 / heads_per_key < 16 ? 64 / heads_per_key : 16;
+}
+
+// On a GPU, where keys are read from near memory only once they have been shared.
+constexpr std::size_t gpu_query_block_tokens(std::size_t heads_per_key) {
+  return heads_per_key >= 64 ? 1 : 64 / heads_per_key;
 }
 
 // Causal attention of every query over the pages of its sequence, up to itself. Each page gives a
@@ -73,7 +78,7 @@ struct AttentionArgs {
   const QueryBlock* blocks;  // [block_count]
   std::size_t block_count;
   std::size_t tokens;
-  std::size_t keys;  // that any query sees, at most
+  std::size_t keys;                // that any query sees, at most
   const std::int32_t* page_table;  // [table_pages]
   std::size_t table_pages;
   KvView kv;

@@ -41,8 +41,8 @@ constexpr std::size_t attention_state_floats(std::size_t heads, std::size_t head
 struct ScratchSizes {
   std::size_t weight_tile_bytes = 0;
   std::size_t activation_tile_bytes = 0;
-  std::size_t blas_bytes = 0;        // cuBLAS's workspace
-  std::size_t state_rows = 0;        // tokens x chunks that are met apart at once
+  std::size_t blas_bytes = 0;  // cuBLAS's workspace
+  std::size_t state_rows = 0;  // tokens x chunks that are met apart at once
   std::size_t state_bytes = 0;
 
   std::size_t total() const;

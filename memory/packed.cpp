@@ -6,8 +6,8 @@
 
 #include "memory/error.h"
 #include "memory/packed_layout.h"
-#include "memory/quantised_types.h"
 #include "memory/quant.h"
+#include "memory/quantised_types.h"
 
 namespace sluice {
 

@@ -8,6 +8,14 @@
 #include "memory/units.h"
 
 namespace sluice {
+namespace {
+
+std::size_t block_tokens_of(const Plan& plan, const ModelConfig& config) {
+  const std::size_t group = config.heads / config.kv_heads;
+  return plan.gpu ? gpu_query_block_tokens(group) : query_block_tokens(group);
+}
+
+}  // namespace
 
 PassInputBuilder::PassInputBuilder(const ModelFile& file, const ModelLayout& layout,
                                    const Plan& plan, std::vector<Sequence>& sequences,
@@ -33,7 +41,7 @@ PassShape PassInputBuilder::next(std::byte* buffer) {
 PassShape PassInputBuilder::choose_parts() {
   const PassShape largest = plan_.largest_pass();
   const ModelConfig& c = layout_.config;
-  const std::size_t block_tokens = query_block_tokens(c.heads / c.kv_heads);
+  const std::size_t block_tokens = block_tokens_of(plan_, c);
   PassShape shape;
   parts_.clear();
   while (!done() && shape.tokens < largest.tokens) {
@@ -68,7 +76,7 @@ PassShape PassInputBuilder::choose_parts() {
 
 void PassInputBuilder::fill(const PassShape& shape, std::byte* buffer) {
   const ModelConfig& c = layout_.config;
-  const std::size_t block_tokens = query_block_tokens(c.heads / c.kv_heads);
+  const std::size_t block_tokens = block_tokens_of(plan_, c);
   const PassInput input(c, shape, buffer);
   std::size_t at = 0;
   std::size_t row = 0;

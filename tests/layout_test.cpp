@@ -28,7 +28,8 @@ std::size_t included_folder(std::string_view line) {
 // "file: line" of each include in `folder` of a folder that comes after it.
 std::vector<std::string> wrong_includes(std::size_t folder) {
   std::vector<std::string> wrong;
-  for (const auto& entry : fs::directory_iterator(fs::path(SLUICE_SOURCE_DIR) / kFolders[folder])) {
+  for (const auto& entry :
+       fs::recursive_directory_iterator(fs::path(SLUICE_SOURCE_DIR) / kFolders[folder])) {
     const auto extension = entry.path().extension();
     if (extension != ".h" && extension != ".cpp" && extension != ".cu") continue;
     std::ifstream file(entry.path());

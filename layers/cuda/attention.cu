@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "layers/cuda/attention.cuh"
 #include "layers/cuda/kernels.h"
 #include "layers/cuda/reduce.cuh"
+#include "memory/error.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -17,6 +19,7 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpThreads;
 constexpr int kQueries = 16;
 constexpr int kPageKeys = static_cast<int>(kPageTokens);
+constexpr std::size_t kLargestHead = 512;
 // Of a key's weights for all queries. Four keys apart, sixteen bytes meet in no bank twice.
 constexpr int kWeightStride = kQueries + 4;
 
@@ -60,11 +63,11 @@ struct Shared {
 
 // Which queries, and what they see.
 struct Queries {
-  unsigned first;       // in the block of queries: token * group + head
-  unsigned count;       // up to kQueries; 0: nothing to do
+  unsigned first;  // in the block of queries: token * group + head
+  unsigned count;  // up to kQueries; 0: nothing to do
   unsigned group;
   unsigned first_position;
-  unsigned end;         // keys that the last one sees
+  unsigned end;  // keys that the last one sees
 
   __device__ unsigned position(unsigned query) const {
     return first_position + (first + query) / group;
@@ -186,15 +189,10 @@ struct Columns {
 
 // What a kernel works on, beside AttentionArgs.
 struct Work {
-  unsigned parts;     // blocks of threads for a block of queries
-  unsigned chunks;    // met apart: blocks of threads along z; 1 where each meets all of them
-  float* states;      // null where states stay inside
+  unsigned parts;   // blocks of threads for a block of queries
+  unsigned chunks;  // met apart: blocks of threads along z; 1 where each meets all of them
+  float* states;    // null where states stay inside
 };
-
-__device__ float* output_row(const AttentionArgs& a, std::size_t token) {
-  const std::size_t columns = a.heads * a.kv.layout.head_dim;
-  return reinterpret_cast<float*>(a.out.row(ActivationForm::kF32, token, columns));
-}
 
 // Grid: [query blocks x parts][kv heads][chunks].
 template <typename Value, int kColumnThreads, int kPerThread>
@@ -280,8 +278,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
     const std::size_t token = token_of(query);
     const unsigned head = head_of(query);
     if (apart) {
-      float* state =
-          work.states + ((token * work.chunks + blockIdx.z) * heads + head) * (dim + 2);
+      float* state = work.states + ((token * work.chunks + blockIdx.z) * heads + head) * (dim + 2);
       const Softmax softmax = shared[0].chunk[query];
 #pragma unroll
       for (int n = 0; n < kPerThread; ++n) {
@@ -312,8 +309,7 @@ __global__ void __launch_bounds__(kThreads) merge_states(AttentionArgs a, Work w
     Softmax total{-INFINITY, 0.0f};
     float sum = 0.0f;
     for (unsigned c = 0; c < work.chunks; ++c) {
-      const float* state =
-          work.states + ((token * work.chunks + c) * a.heads + head) * (dim + 2);
+      const float* state = work.states + ((token * work.chunks + c) * a.heads + head) * (dim + 2);
       const Shares shares = merge(total, {state[dim], state[dim + 1]});
       sum = merge_values(sum, state[d], shares);
     }
@@ -325,50 +321,48 @@ template <typename Value>
 auto attend_kernel(std::size_t head_dim) {
   if (head_dim <= 64) return attend<Value, 64, 1>;
   if (head_dim <= 128) return attend<Value, 128, 1>;
-  return attend<Value, 128, 2>;
+  if (head_dim <= 256) return attend<Value, 128, 2>;
+  return attend<Value, 128, 4>;
 }
 
 }  // namespace
 
 void attend_pages(cudaStream_t stream, const AttentionArgs& args, const AttentionStates& states,
                   std::size_t processors) {
+  if (attend_tiles(stream, args)) return;
   const KvLayout& layout = args.kv.layout;
-  const std::size_t columns = args.heads * layout.head_dim;
+  if (layout.head_dim > kLargestHead) {
+    throw Error(ErrorKind::kUsage,
+                text("heads of ", layout.head_dim, " values are more than the ", kLargestHead,
+                     " that attention on a GPU takes; use --device cpu"));
+  }
   const std::size_t group = args.heads / layout.kv_heads;
   // Blocks of one token each, where there are as many as tokens.
-  const std::size_t tokens = args.block_count == args.tokens ? 1 : query_block_tokens(group);
+  const std::size_t tokens = args.block_count == args.tokens ? 1 : gpu_query_block_tokens(group);
   const std::size_t parts = ceil_div(tokens * group, static_cast<std::size_t>(kQueries));
   const std::size_t chunks = ceil_div(args.keys, kChunkPages * kPageTokens);
   const std::size_t blocks = args.block_count * parts * layout.kv_heads;
-  const bool apart = chunks > 1 && blocks < 2 * processors &&
-                     args.tokens * chunks <= states.capacity_rows;
+  const bool apart =
+      chunks > 1 && blocks < 2 * processors && args.tokens * chunks <= states.capacity_rows;
   const Work work{static_cast<unsigned>(parts), apart ? static_cast<unsigned>(chunks) : 1,
                   apart ? states.begin : nullptr};
-  const std::size_t state_bytes = args.tokens * chunks *
-                                  attention_state_floats(args.heads, layout.head_dim) *
-                                  sizeof(float);
-  const std::size_t row_floats = (args.heads + 2 * layout.kv_heads) * layout.head_dim;
-  Touches touches{reads(args.qkv, args.tokens * row_floats * sizeof(float)),
-                  reads(args.blocks, args.block_count * sizeof(QueryBlock)),
-                  reads(args.page_table, args.table_pages * sizeof(std::int32_t)),
-                  reads(args.kv.layer, layout.layer_bytes())};
-  const std::byte* out = args.out.row(ActivationForm::kF32, 0, columns);
-  const Touch result =
-      writes(out, args.tokens * activation_row_bytes(ActivationForm::kF32, columns));
-  touches.add(apart ? writes(states.begin, state_bytes) : result);
+  const std::size_t state_bytes =
+      args.tokens * chunks * attention_state_floats(args.heads, layout.head_dim) * sizeof(float);
+  Touches touches = attention_reads(args);
+  touches.add(apart ? writes(states.begin, state_bytes) : attention_output(args));
   const LaunchShape shape{
-      dim3(static_cast<unsigned>(args.block_count * parts),
-           static_cast<unsigned>(layout.kv_heads), static_cast<unsigned>(work.chunks)),
+      dim3(static_cast<unsigned>(args.block_count * parts), static_cast<unsigned>(layout.kv_heads),
+           static_cast<unsigned>(work.chunks)),
       dim3(kThreads), kQueries * layout.head_dim * sizeof(float)};
   launch("attention", stream, shape, touches,
          layout.type == KvType::kF16 ? attend_kernel<__half>(layout.head_dim)
                                      : attend_kernel<float>(layout.head_dim),
          args, work);
   if (!apart) return;
-  launch("merge of states", stream,
-         {dim3(static_cast<unsigned>(args.tokens), static_cast<unsigned>(args.heads)),
-          dim3(kThreads)},
-         Touches{reads(states.begin, state_bytes), result}, merge_states, args, work);
+  launch(
+      "merge of states", stream,
+      {dim3(static_cast<unsigned>(args.tokens), static_cast<unsigned>(args.heads)), dim3(kThreads)},
+      Touches{reads(states.begin, state_bytes), attention_output(args)}, merge_states, args, work);
 }
 
 }  // namespace sluice

@@ -63,8 +63,7 @@ void tile_weights(cudaStream_t stream, DType type, const std::byte* panels, std:
                   std::size_t columns, TileType tile_type, std::byte* tile);
 // [tokens, columns] in `form`, as `tile_type` in rows without gaps.
 void tile_activations(cudaStream_t stream, ActivationForm form, const std::byte* in,
-                      std::size_t tokens, std::size_t columns, TileType tile_type,
-                      std::byte* tile);
+                      std::size_t tokens, std::size_t columns, TileType tile_type, std::byte* tile);
 
 // ---- Attention.
 

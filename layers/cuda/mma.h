@@ -51,4 +51,15 @@ __device__ __forceinline__ void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)
 #endif
 }
 
+// Four 8 x 8 squares of halves from shared memory, transposed: lane 8 i + r gives the address of
+// row r of square i, sixteen bytes aligned; of[i] of lane 4 g + t is rows 2 t and 2 t + 1 of column
+// g. A [16, 16] square, k down its rows, gives b of two products of 16 x 8. All 32 lanes take part.
+__device__ __forceinline__ void load_transposed(unsigned (&of)[4], const void* row) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(of[0]), "=r"(of[1]), "=r"(of[2]), "=r"(of[3])
+               : "r"(address)
+               : "memory");
+}
+
 }  // namespace sluice

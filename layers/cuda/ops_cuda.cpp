@@ -20,7 +20,8 @@ cudaStream_t cuda(Stream& stream) {
 
 void check_cublas(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw Error(ErrorKind::kDevice, text(what, ": cuBLAS says ", cublas_library().status_string(status)));
+  throw Error(ErrorKind::kDevice,
+              text(what, ": cuBLAS says ", cublas_library().status_string(status)));
 }
 
 cudaDataType data_type(TileType type) {
@@ -55,15 +56,19 @@ void run_few_tokens(cudaStream_t stream, const ProductArgs& kind, const FewToken
 
 OpsCuda::OpsCuda(DeviceCuda& device) : device_(device) {
   const CublasLibrary& library = cublas_library();
-  device.count_overhead([&] { check_cublas(library.create(&blas_), "starting cuBLAS"); });
+  device.count_overhead([&] {
+    cublasHandle_t blas = nullptr;
+    check_cublas(library.create(&blas), "starting cuBLAS");
+    blas_.reset(blas);
+  });
   // A sum of halves is kept in f32 all the way.
   const auto mode = static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                               CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-  check_cublas(library.set_math_mode(blas_, mode), "setting cuBLAS up");
+  check_cublas(library.set_math_mode(blas_.get(), mode), "setting cuBLAS up");
 }
 
-OpsCuda::~OpsCuda() {
-  cublas_library().destroy(blas_);
+void OpsCuda::DestroyBlas::operator()(cublasHandle_t blas) const {
+  cublas_library().destroy(blas);
 }
 
 void OpsCuda::use_scratch(std::byte* begin, const ScratchSizes& sizes, Precision precision) {
@@ -128,15 +133,16 @@ void OpsCuda::few_tokens(cudaStream_t stream, const ProductBatch& batch) const {
       done[j] = true;
       const std::size_t bytes = panel_bytes(args.type, args.columns);
       const std::size_t in_bytes = activation_row_bytes(args.form, args.columns);
-      together.products[together.count] = {args.panels, bytes,    args.rows,
-                                           args.columns, args.in, in_bytes,
+      together.products[together.count] = {args.panels,  bytes,           args.rows,
+                                           args.columns, args.in,         in_bytes,
                                            args.out,     args.out_stride, args.accumulate};
       together.first_panel[together.count++] = panels;
       const std::size_t count = ceil_div(args.rows, kPanelRows);
       panels += static_cast<unsigned>(count);
       touches.add(reads(args.panels, count * bytes));
       touches.add(reads(args.in, args.tokens * in_bytes));
-      touches.add(writes(args.out, ((args.tokens - 1) * args.out_stride + args.rows) * sizeof(float)));
+      touches.add(
+          writes(args.out, ((args.tokens - 1) * args.out_stride + args.rows) * sizeof(float)));
     }
     together.first_panel[together.count] = panels;
     run_few_tokens(stream, kind, together, touches);
@@ -153,8 +159,7 @@ void OpsCuda::many_tokens(cudaStream_t stream, const ProductArgs& args, bool sam
   const TileType type = tile_type_of(args);
   assert(args.tokens * args.columns * tile_value_bytes(type) <= sizes_.activation_tile_bytes);
   if (!same_input) {
-    tile_activations(stream, args.form, args.in, args.tokens, args.columns, type,
-                     activation_tile_);
+    tile_activations(stream, args.form, args.in, args.tokens, args.columns, type, activation_tile_);
   }
   const std::size_t row = args.columns * tile_value_bytes(type);
   const std::size_t rows_at_once = sizes_.weight_tile_bytes / (kPanelRows * row) * kPanelRows;
@@ -173,18 +178,18 @@ void OpsCuda::many_tokens(cudaStream_t stream, const ProductArgs& args, bool sam
 void OpsCuda::multiply(cudaStream_t stream, TileType type, const ProductArgs& args,
                        std::size_t first_row, std::size_t rows) {
   const CublasLibrary& library = cublas_library();
-  check_cublas(library.set_stream(blas_, stream), "a product");
+  check_cublas(library.set_stream(blas_.get(), stream), "a product");
   // Setting the stream takes the workspace away.
-  check_cublas(library.set_workspace(blas_, blas_workspace_, sizes_.blas_bytes), "a product");
+  check_cublas(library.set_workspace(blas_.get(), blas_workspace_, sizes_.blas_bytes), "a product");
   const float alpha = type == TileType::kF16 ? kHalfTileScale : 1.0f;
   const float beta = args.accumulate ? 1.0f : 0.0f;
   const int columns = static_cast<int>(args.columns);
   const cublasComputeType_t compute =
       type == TileType::kF32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
-  check_cublas(library.gemm_ex(blas_, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(rows),
+  check_cublas(library.gemm_ex(blas_.get(), CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(rows),
                                static_cast<int>(args.tokens), columns, &alpha, weight_tile_,
-                               data_type(type), columns, activation_tile_, data_type(type),
-                               columns, &beta, args.out + first_row, CUDA_R_32F,
+                               data_type(type), columns, activation_tile_, data_type(type), columns,
+                               &beta, args.out + first_row, CUDA_R_32F,
                                static_cast<int>(args.out_stride), compute, CUBLAS_GEMM_DEFAULT),
                "a product");
 }

@@ -3,6 +3,9 @@
 
 #include <cublas_v2.h>
 
+#include <memory>
+#include <type_traits>
+
 #include "layers/cuda/kernels.h"
 #include "layers/ops.h"
 #include "memory/cuda/device_cuda.h"
@@ -16,7 +19,6 @@ class OpsCuda final : public Ops {
   // Borrows the device, on which what cuBLAS takes for itself is counted. Throws Error{kDevice} if
   // there is no cuBLAS.
   explicit OpsCuda(DeviceCuda& device);
-  ~OpsCuda() override;
   OpsCuda(const OpsCuda&) = delete;
   OpsCuda& operator=(const OpsCuda&) = delete;
 
@@ -35,8 +37,12 @@ class OpsCuda final : public Ops {
                 std::size_t rows);
   TileType tile_type_of(const ProductArgs& args) const;
 
+  struct DestroyBlas {
+    void operator()(cublasHandle_t blas) const;
+  };
+
   DeviceCuda& device_;
-  cublasHandle_t blas_ = nullptr;
+  std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, DestroyBlas> blas_;
   Precision precision_ = Precision::kNormal;
   ScratchSizes sizes_;
   std::byte* weight_tile_ = nullptr;

@@ -106,8 +106,7 @@ __global__ void __launch_bounds__(kThreads) convert(Activations out, std::size_t
   const std::size_t token = blockIdx.x;
   const std::size_t c = std::size_t{blockIdx.y} * kThreads + threadIdx.x;
   if (c >= align_up(columns, kActivationGroup)) return;
-  const auto* in =
-      reinterpret_cast<const float*>(out.row(ActivationForm::kF32, token, columns));
+  const auto* in = reinterpret_cast<const float*>(out.row(ActivationForm::kF32, token, columns));
   const float value = c < columns ? in[c] : 0.0f;
   out.forms[static_cast<std::size_t>(ActivationForm::kF32)] = nullptr;
   store_activation(out, token, columns, c, value);

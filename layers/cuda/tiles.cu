@@ -134,8 +134,7 @@ __global__ void __launch_bounds__(kThreads)
   const unsigned c = blockIdx.y * kThreads + threadIdx.x;
   if (c >= columns) return;
   const std::size_t token = blockIdx.x;
-  tile[token * columns + c] =
-      tile_activation<Value>(activation<kForm>(in + token * row_bytes, c));
+  tile[token * columns + c] = tile_activation<Value>(activation<kForm>(in + token * row_bytes, c));
 }
 
 template <typename Body>
@@ -160,9 +159,8 @@ void tile_weights(cudaStream_t stream, DType type, const std::byte* panels, std:
                   std::size_t columns, TileType tile_type, std::byte* tile) {
   const std::size_t count = ceil_div(rows, kPanelRows);
   const std::size_t bytes = panel_bytes(type, columns);
-  const Touches touches{
-      reads(panels, count * bytes),
-      writes(tile, count * kPanelRows * columns * tile_value_bytes(tile_type))};
+  const Touches touches{reads(panels, count * bytes),
+                        writes(tile, count * kPanelRows * columns * tile_value_bytes(tile_type))};
   const auto run = [&]<typename Value>(auto* kernel, std::size_t block_columns) {
     launch("tile of weights", stream,
            {grid_of(ceil_div(columns, block_columns), count), dim3(kThreads)}, touches, kernel,

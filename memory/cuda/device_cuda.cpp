@@ -67,6 +67,14 @@ std::string pin_warning(std::size_t pinned, std::size_t bytes, cudaError_t answe
               " raise the limit for locked memory (`ulimit -l`)");
 }
 
+// Whether `event` has been reached. That it hasn't is no error, and must not be found as the last
+// one.
+cudaError_t query(cudaEvent_t event) {
+  const cudaError_t answer = cudaEventQuery(event);
+  if (answer == cudaErrorNotReady) cudaGetLastError();
+  return answer;
+}
+
 }  // namespace
 
 class CudaEvent final : public Event {
@@ -81,9 +89,9 @@ class CudaEvent final : public Event {
 
   void synchronize() override {
     const double begin = now_seconds();
-    cudaError_t answer = cudaEventQuery(event_);
+    cudaError_t answer = query(event_);
     while (answer == cudaErrorNotReady && now_seconds() - begin < kSpinSeconds) {
-      answer = cudaEventQuery(event_);
+      answer = query(event_);
     }
     if (answer == cudaErrorNotReady) answer = cudaEventSynchronize(event_);
     check_cuda(answer, "waiting for the GPU");
@@ -323,7 +331,7 @@ void DeviceCuda::stamp(cudaStream_t stream, double* seconds) {
 
 void DeviceCuda::settle_stamps() {
   std::erase_if(stamps_, [this](const Stamp& stamp) {
-    if (cudaEventQuery(stamp.event) != cudaSuccess) return false;
+    if (query(stamp.event) != cudaSuccess) return false;
     float milliseconds = 0.0f;
     check_cuda(cudaEventElapsedTime(&milliseconds, epoch_, stamp.event), "reading a time");
     *stamp.seconds = epoch_seconds_ + static_cast<double>(milliseconds) * 1e-3;

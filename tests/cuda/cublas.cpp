@@ -246,9 +246,9 @@ const char* status_string(cublasStatus_t status) {
     case CUBLAS_STATUS_ALLOC_FAILED:
       return "the resource allocation failed";
     case CUBLAS_STATUS_INVALID_VALUE:
-      return "an unsupported value or parameter was passed";
+      return "an unsupported value or parameter was passed to the function";
     case CUBLAS_STATUS_NOT_SUPPORTED:
-      return "the functionality is not supported";
+      return "the requested functionality is not supported";
     case CUBLAS_STATUS_EXECUTION_FAILED:
       return "the function failed to launch on the GPU";
     default:

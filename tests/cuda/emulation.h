@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "layers/cuda/kernel.h"
+#include "memory/cuda/check.h"
 #include "memory/error.h"
 #include "tests/cuda/emulation_intrinsics.h"
 #include "tests/cuda/emulation_mma.h"
@@ -88,6 +89,7 @@ void launch(const char* name, cudaStream_t stream, const LaunchShape& shape,
   };
   fake_cuda::enqueue_kernel(stream, name, std::move(run),
                             std::span<const Touch>(touches.begin(), touches.size()));
+  check_cuda(cudaPeekAtLastError(), name);
 }
 
 }  // namespace sluice

@@ -15,8 +15,12 @@ void host_touches(const Touch& touch) {
   std::vector<OperationPtr> waits;
   {
     const Lock lock(runtime.mutex);
-    Region* const region = runtime.regions.find(touch.begin, touch.bytes);
+    const Region* const region = runtime.regions.find(touch.begin, touch.bytes);
     if (region == nullptr) return;
+    if (region->kind == Region::Kind::kDevice) {
+      runtime.complaints.add("host", "use on the host of " + region->name());
+      return;
+    }
     const auto operation =
         std::make_shared<Operation>(Operation{"use", "the host", kHost, runtime.host.tick(kHost)});
     check_touch(runtime, operation, runtime.host, touch, waits);

@@ -63,8 +63,10 @@ bool check_touch(Runtime& runtime, const OperationPtr& operation, const Clock& c
   }
   Region* const region = runtime.regions.find(touch.begin, touch.bytes);
   const std::size_t first = reinterpret_cast<std::uintptr_t>(touch.begin) - region->begin;
+  const std::size_t last = first + touch.bytes;
+  region->history.forget(first, last, runtime.host);
   for (const Conflict& conflict :
-       region->history.touch(first, first + touch.bytes, touch.written, operation, clock)) {
+       region->history.touch(first, last, touch.written, operation, clock)) {
     complain_of(runtime, *operation, conflict, *region, touch.written);
     waits.push_back(conflict.earlier);
   }

@@ -1,7 +1,5 @@
-// Calls about the machine: drivers, devices, errors, kernels' attributes.
-#include <algorithm>
+// Calls about the machine: drivers, devices, kernels' attributes.
 #include <cstdio>
-#include <cstring>
 
 #include "tests/cuda/runtime_state.h"
 
@@ -14,55 +12,6 @@ using fake::Runtime;
 namespace {
 
 thread_local int current_device = 0;
-
-struct ErrorText {
-  cudaError_t error;
-  const char* name;
-  const char* words;
-};
-
-#define ERROR_TEXT(error, words) \
-  { error, #error, words }
-constexpr ErrorText kErrors[] = {
-    ERROR_TEXT(cudaSuccess, "no error"),
-    ERROR_TEXT(cudaErrorInvalidValue, "invalid argument"),
-    ERROR_TEXT(cudaErrorMemoryAllocation, "out of memory"),
-    ERROR_TEXT(cudaErrorInitializationError, "initialization error"),
-    ERROR_TEXT(cudaErrorInvalidConfiguration, "invalid configuration argument"),
-    ERROR_TEXT(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
-    ERROR_TEXT(cudaErrorInsufficientDriver,
-               "CUDA driver version is insufficient for CUDA runtime version"),
-    ERROR_TEXT(cudaErrorDevicesUnavailable, "CUDA-capable device(s) is/are busy or unavailable"),
-    ERROR_TEXT(cudaErrorNoDevice, "no CUDA-capable device is detected"),
-    ERROR_TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
-    ERROR_TEXT(cudaErrorNoKernelImageForDevice,
-               "no kernel image is available for execution on the device"),
-    ERROR_TEXT(cudaErrorECCUncorrectable, "uncorrectable ECC error encountered"),
-    ERROR_TEXT(cudaErrorOperatingSystem, "OS call failed or operation not supported on this OS"),
-    ERROR_TEXT(cudaErrorInvalidResourceHandle, "invalid resource handle"),
-    ERROR_TEXT(cudaErrorNotReady, "device not ready"),
-    ERROR_TEXT(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
-    ERROR_TEXT(cudaErrorLaunchOutOfResources, "too many resources requested for launch"),
-    ERROR_TEXT(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
-    ERROR_TEXT(cudaErrorAssert, "device-side assert triggered"),
-    ERROR_TEXT(cudaErrorHostMemoryAlreadyRegistered,
-               "part or all of the requested memory range is already mapped"),
-    ERROR_TEXT(cudaErrorHostMemoryNotRegistered,
-               "pointer does not correspond to a registered memory region"),
-    ERROR_TEXT(cudaErrorIllegalInstruction, "an illegal instruction was encountered"),
-    ERROR_TEXT(cudaErrorMisalignedAddress, "misaligned address"),
-    ERROR_TEXT(cudaErrorLaunchFailure, "unspecified launch failure"),
-    ERROR_TEXT(cudaErrorNotPermitted, "operation not permitted"),
-    ERROR_TEXT(cudaErrorNotSupported, "operation not supported"),
-    ERROR_TEXT(cudaErrorUnknown, "unknown error"),
-};
-#undef ERROR_TEXT
-
-const ErrorText* find_text(cudaError_t error) {
-  const auto* const found =
-      std::ranges::find_if(kErrors, [&](const ErrorText& each) { return each.error == error; });
-  return found == std::end(kErrors) ? nullptr : found;
-}
 
 bool has_device(const Runtime& runtime, int device) {
   return device >= 0 && device < runtime.machine.devices;
@@ -208,10 +157,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 0;
   return call("cudaGetDeviceCount", Needs::kDriver, [&](Runtime& runtime, Lock&) {
+    if (runtime.machine.devices == 0) return cudaErrorNoDevice;  // leaves the count alone
     *count = runtime.machine.devices;
-    return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
+    return cudaSuccess;
   });
 }
 
@@ -265,24 +214,6 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
     if (greatest != nullptr) *greatest = -5;
     return cudaSuccess;
   });
-}
-
-cudaError_t cudaGetLastError() {
-  return fake::last_error_of_thread(true);
-}
-
-cudaError_t cudaPeekAtLastError() {
-  return fake::last_error_of_thread(false);
-}
-
-const char* cudaGetErrorName(cudaError_t error) {
-  const ErrorText* const found = find_text(error);
-  return found == nullptr ? "unrecognized error code" : found->name;
-}
-
-const char* cudaGetErrorString(cudaError_t error) {
-  const ErrorText* const found = find_text(error);
-  return found == nullptr ? "unrecognized error code" : found->words;
 }
 
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute name, int value) {

@@ -60,6 +60,27 @@ std::vector<Conflict> History::touch(std::size_t begin, std::size_t end, bool wr
   return conflicts;
 }
 
+void History::forget(std::size_t begin, std::size_t end, const Clock& host) {
+  auto cell = cells_.upper_bound(begin);
+  if (cell != cells_.begin()) --cell;
+  auto blank = cells_.end();  // the one before, if it is blank
+  while (cell != cells_.end() && cell->first < end) {
+    Cell& history = cell->second;
+    if (history.writer != nullptr && history.writer->seen_by(host)) history.writer = nullptr;
+    std::erase_if(history.readers,
+                  [&](const OperationPtr& reader) { return reader->seen_by(host); });
+    if (!history.blank()) {
+      blank = cells_.end();
+      ++cell;
+    } else if (blank == cells_.end()) {
+      blank = cell++;
+    } else {
+      blank->second.end = history.end;
+      cell = cells_.erase(cell);
+    }
+  }
+}
+
 std::vector<Conflict> History::unseen(const Clock& clock) const {
   std::vector<Conflict> conflicts;
   for (const auto& [begin, cell] : cells_) {

@@ -28,14 +28,22 @@ class History {
   std::vector<Conflict> touch(std::size_t begin, std::size_t end, bool written,
                               const OperationPtr& operation, const Clock& clock);
 
+  // Drops what the host knows to be over between `begin` and `end`: whatever is begun later knows
+  // it too. Keeps the history of a buffer that is written in small pieces short.
+  void forget(std::size_t begin, std::size_t end, const Clock& host);
+
   // Whatever isn't known to be over.
   std::vector<Conflict> unseen(const Clock& clock) const;
+
+  std::size_t cell_count() const { return cells_.size(); }
 
  private:
   struct Cell {
     std::size_t end;
     OperationPtr writer;
     std::vector<OperationPtr> readers;
+
+    bool blank() const { return writer == nullptr && readers.empty(); }
   };
   using Cells = std::map<std::size_t, Cell>;  // by first byte; they cover the region
 

@@ -1,6 +1,7 @@
 #include "tests/cuda/runtime_state.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "memory/error.h"
 
@@ -63,19 +64,26 @@ cudaError_t Runtime::refusal(const char* name, Needs needs) {
   if (failure != failures.end() && failure->skip-- == 0) {
     const cudaError_t error = failure->error;
     failures.erase(failure);
-    if (loses_device(error)) device_error = error;
+    if (loses_device(error)) {
+      device_error = error;
+      drain(*this);  // nothing runs any more: memory may go without being waited for
+    }
     return error;
   }
   if (needs == Needs::kNothing) return cudaSuccess;
-  // A driver serves all runtimes of its major version.
-  if (machine.driver_version / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
-  if (needs == Needs::kDriver) return cudaSuccess;
-  if (machine.devices == 0) return cudaErrorNoDevice;
-  if (device_error != cudaSuccess) return device_error;
+  const cudaError_t error = standing_error();
+  if (needs == Needs::kDriver && error != cudaErrorInsufficientDriver) return cudaSuccess;
+  if (error != cudaSuccess) return error;
   if (needs == Needs::kDevice || has_context) return cudaSuccess;
   if (!take(machine.context_bytes)) return cudaErrorMemoryAllocation;
   has_context = true;
   return cudaSuccess;
+}
+
+cudaError_t Runtime::standing_error() const {
+  // A driver serves all runtimes of its major version.
+  if (machine.driver_version / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
+  return machine.devices == 0 ? cudaErrorNoDevice : device_error;
 }
 
 std::size_t Runtime::free_bytes() const {
@@ -119,9 +127,8 @@ cudaError_t remember(cudaError_t answer) {
 cudaError_t last_error_of_thread(bool forget) {
   Runtime& runtime = Runtime::get();
   const Lock lock(runtime.mutex);
-  const cudaError_t error = last_error;
-  if (forget) last_error = runtime.device_error;
-  return error;
+  if (const cudaError_t error = runtime.standing_error(); error != cudaSuccess) return error;
+  return forget ? std::exchange(last_error, cudaSuccess) : last_error;
 }
 
 void synchronize(Runtime& runtime, Lock& lock, CUstream_st& stream) {

@@ -79,6 +79,8 @@ struct Runtime {
 
   // What the call answers at once, cudaSuccess if it may go on.
   cudaError_t refusal(const char* name, Needs needs);
+  // What every call answers, and cudaGetLastError too, for as long as the machine is as it is.
+  cudaError_t standing_error() const;
   // Takes device memory, or answers that there is no more.
   bool take(std::size_t bytes);
   std::size_t free_bytes() const;
@@ -96,7 +98,7 @@ struct Runtime {
   std::deque<CUevent_st> events;
   std::unordered_set<const CUevent_st*> live_events;
   std::vector<Failure> failures;
-  cudaError_t device_error = cudaSuccess;  // answered by every call until cudaDeviceReset
+  cudaError_t device_error = cudaSuccess;  // what lost the device; until cudaDeviceReset
   bool has_context = false;
   std::size_t used_bytes = 0;
   std::size_t peak_bytes = 0;

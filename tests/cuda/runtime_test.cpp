@@ -27,8 +27,10 @@ TEST_CASE("cuda stand-in: without a driver, or one too old, every call says so")
     CHECK(cudaRuntimeGetVersion(&answer) == cudaSuccess);
     CHECK(answer == CUDART_VERSION);
     CHECK(cudaGetDeviceCount(&answer) == cudaErrorInsufficientDriver);
-    CHECK(answer == 0);
+    CHECK(answer == CUDART_VERSION);  // untouched
     CHECK(cudaMalloc(&memory, 1) == cudaErrorInsufficientDriver);
+    CHECK(cudaGetLastError() == cudaErrorInsufficientDriver);
+    CHECK(cudaGetLastError() == cudaErrorInsufficientDriver);
     CHECK(cudaDeviceSynchronize() == cudaErrorInsufficientDriver);
   }
 }
@@ -39,7 +41,7 @@ TEST_CASE("cuda stand-in: without a device every call says so") {
   void* memory = nullptr;
   cudaStream_t stream = nullptr;
   CHECK(cudaGetDeviceCount(&count) == cudaErrorNoDevice);
-  CHECK(count == 0);
+  CHECK(count == -1);  // untouched
   CHECK(cudaMalloc(&memory, 1) == cudaErrorNoDevice);
   CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaErrorNoDevice);
 }
@@ -177,11 +179,13 @@ TEST_CASE("cuda stand-in: queries say when work isn't done, and events time it")
     while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
   };
   CHECK(cudaEventRecord(before, stream) == cudaSuccess);
+  CHECK(cudaEventSynchronize(before) == cudaSuccess);
   CHECK(cudaLaunchHostFunc(stream, wait, &go) == cudaSuccess);
   CHECK(cudaEventRecord(after, stream) == cudaSuccess);
   CHECK(cudaEventRecord(untimed, stream) == cudaSuccess);
   CHECK(cudaStreamQuery(stream) == cudaErrorNotReady);
   CHECK(cudaEventQuery(after) == cudaErrorNotReady);
+  CHECK(cudaGetLastError() == cudaErrorNotReady);  // kept as any other answer is
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   go = true;
   CHECK(cudaEventSynchronize(after) == cudaSuccess);

@@ -66,7 +66,7 @@ TEST_CASE("bound: each type of weights is held against its own arithmetic") {
 TEST_CASE("bound: what is streamed crosses the link in every pass, the head where it is wanted") {
   const Tiny tiny(DType::kF16);
   const Plan plan = tiny.model.plan(kWorkload, {.device_bytes = 4u << 20, .slots = 2});
-  REQUIRE(plan.streamed_bytes(tiny.model.layout) == 0);  // there is room: nothing streams
+  REQUIRE(plan.streamed_bytes(tiny.model.layout, 1) == 0);  // there is room: nothing streams
   const LinkSpeed link{.bytes_per_second = 1.0};
   const Bound none = bound_of(tiny.model.layout, plan, kEndless, link, {2, 1, 16, 0, 1});
   CHECK(none.seconds < 1.0);

@@ -1,0 +1,34 @@
+// What both kernels of attention share: where their arguments lie.
+#pragma once
+
+#include "layers/cuda/kernel.h"
+#include "layers/cuda/kernels.h"
+#include "memory/units.h"
+
+namespace sluice {
+
+__device__ __forceinline__ float* output_row(const AttentionArgs& a, std::size_t token) {
+  const std::size_t columns = a.heads * a.kv.layout.head_dim;
+  return reinterpret_cast<float*>(a.out.row(ActivationForm::kF32, token, columns));
+}
+
+inline Touches attention_reads(const AttentionArgs& a) {
+  const KvLayout& layout = a.kv.layout;
+  const std::size_t row_floats = (a.heads + 2 * layout.kv_heads) * layout.head_dim;
+  return {reads(a.qkv, a.tokens * row_floats * sizeof(float)),
+          reads(a.blocks, a.block_count * sizeof(QueryBlock)),
+          reads(a.page_table, a.table_pages * sizeof(std::int32_t)),
+          reads(a.kv.layer, layout.layer_bytes())};
+}
+
+inline Touch attention_output(const AttentionArgs& a) {
+  const std::size_t columns = a.heads * a.kv.layout.head_dim;
+  return writes(a.out.row(ActivationForm::kF32, 0, columns),
+                a.tokens * activation_row_bytes(ActivationForm::kF32, columns));
+}
+
+// On the tensor cores, where the shape suits them: halves in pages, heads of 64 to 128 values, and
+// enough queries. Says whether it did.
+bool attend_tiles(cudaStream_t stream, const AttentionArgs& args);
+
+}  // namespace sluice
