@@ -91,7 +91,9 @@ class Bench {
     machine.precision = precision_name(plan_.precision);
     machine.limit_bytes = plan_.limit_bytes;
     machine.device_bytes = plan_.bytes.total();
-    machine.streamed_bytes = plan_.streamed_bytes(model_.layout);
+    machine.streamed_bytes = plan_.streamed_bytes(model_.layout, 1);
+    machine.host_units =
+        static_cast<std::size_t>(std::ranges::count(plan_.placement, Placement::kHost));
   }
 
  private:
@@ -108,8 +110,9 @@ class Bench {
     work();
     Timing timing{now_seconds() - begin, 0.0};
     const EngineCounters after = loaded_->engine.counters();
-    const double longer = std::max(after.copy_seconds - before.copy_seconds,
-                                   after.compute_seconds - before.compute_seconds);
+    const double computing =
+        after.compute_seconds - before.compute_seconds + after.host_seconds - before.host_seconds;
+    const double longer = std::max(after.copy_seconds - before.copy_seconds, computing);
     if (plan_.slots > 0 && longer > 0.0) {
       timing.overlap = (after.pass_seconds - before.pass_seconds) / longer;
     }
