@@ -91,7 +91,9 @@ class Bench {
     machine.precision = precision_name(plan_.precision);
     machine.limit_bytes = plan_.limit_bytes;
     machine.device_bytes = plan_.bytes.total();
-    machine.streamed_bytes = plan_.streamed_bytes(model_.layout, plan_.workload.sequences);
+    machine.streamed_bytes = plan_.streamed_bytes(model_.layout, 1);
+    machine.host_units =
+        static_cast<std::size_t>(std::ranges::count(plan_.placement, Placement::kHost));
   }
 
  private:

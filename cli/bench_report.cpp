@@ -65,6 +65,7 @@ nlohmann::ordered_json machine_json(const BenchMachine& machine) {
   if (machine.limit_bytes) json["device_limit_bytes"] = *machine.limit_bytes;
   json["device_bytes"] = machine.device_bytes;
   json["streamed_bytes_per_pass"] = machine.streamed_bytes;
+  json["host_units"] = machine.host_units;
   return json;
 }
 
@@ -94,7 +95,9 @@ std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>
   if (machine.gpu_rates) {
     out += text("device   ", printable(machine.gpu), "; takes ", print_bytes(machine.device_bytes));
     if (machine.limit_bytes) out += text(" of ", print_bytes(*machine.limit_bytes));
-    out += text(", streams ", print_bytes(machine.streamed_bytes), " a pass\n");
+    out += text(", streams ", print_bytes(machine.streamed_bytes), " a pass");
+    if (machine.host_units > 0) out += text("; ", machine.host_units, " units are the CPU's");
+    out += "\n";
   }
   out +=
       text("model    ", printable(model), ", ", weights, ", ", machine.precision, " precision\n\n");

@@ -24,7 +24,8 @@ struct BenchMachine {
   std::optional<GpuRates> gpu_rates{};
   std::optional<std::size_t> limit_bytes{};  // of the device's memory
   std::size_t device_bytes = 0;              // of it that the plan takes
-  std::size_t streamed_bytes = 0;            // of weights, a pass
+  std::size_t streamed_bytes = 0;            // of weights, a pass of one token
+  std::size_t host_units = 0;                // that the host computes in small passes
 };
 
 struct BenchRow {

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "memory/units.h"
-
 #include "layers/scratch.h"
+#include "memory/units.h"
 
 namespace sluice {
 namespace {
@@ -93,24 +92,24 @@ Bound arithmetic(const ModelLayout& model, const PassWork& work, const KindOf& k
   return tally.bound();
 }
 
-// Arithmetic, memory or link: whichever takes longest. What the host computes beside them is in
-// none.
+// Arithmetic, memory or link: whichever takes longest. What the host computes beside them counts
+// for none, its arithmetic aside, which small passes have little of.
 Bound longest(const ModelLayout& model, const Plan& plan, const PassWork& work, Bound bound,
               double read_bytes_per_second, double link_bytes_per_second) {
   const auto consider = [&](double seconds, std::string_view by) {
     if (seconds > bound.seconds) bound = {seconds, by};
   };
-  const bool host = plan.host_computes(ceil_div(work.tokens * work.sequences, work.passes));
-  const auto is = [&](std::size_t unit, Placement placement) {
-    return plan.placement[unit] == placement;
+  const std::size_t pass_tokens = ceil_div(work.tokens * work.sequences, work.passes);
+  const auto on_host = [&](std::size_t unit) {
+    return plan.placement[unit] == Placement::kHost && plan.host_computes(pass_tokens);
   };
   const double read_bytes =
-      weight_bytes(model, work,
-                   [&](std::size_t unit) { return !(host && is(unit, Placement::kHost)); }) +
+      weight_bytes(model, work, [&](std::size_t unit) { return !on_host(unit); }) +
       cache_bytes(model, plan, work);
   consider(read_bytes / read_bytes_per_second, "read");
   const double link_bytes = weight_bytes(model, work, [&](std::size_t unit) {
-    return is(unit, Placement::kStreamed) || (is(unit, Placement::kHost) && !host);
+    return plan.placement[unit] == Placement::kStreamed ||
+           (plan.placement[unit] == Placement::kHost && !on_host(unit));
   });
   consider(link_bytes / link_bytes_per_second, "link");
   return bound;

@@ -110,3 +110,17 @@ TEST_CASE("bound: a GPU reads its own memory, and is sent what is streamed") {
   CHECK(bound.by == "link");
   CHECK(bound.seconds == doctest::Approx(weights));
 }
+
+TEST_CASE("bound: what the host computes is streamed in large passes only, and then read") {
+  const Tiny tiny(DType::kF16);
+  Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
+  plan.placement.assign(plan.placement.size(), Placement::kHost);
+  plan.host_tokens = 4;
+  const GpuRates slow_link{1e30, 1e30, 1e30, {1.0, 0.0}, {}};
+  CHECK(bound_of(tiny.model.layout, plan, slow_link, {2, 2, 4, 0, 4}).seconds < 1.0);
+  CHECK(bound_of(tiny.model.layout, plan, slow_link, {2, 2, 5, 0, 4}).by == "link");
+  const GpuRates slow_memory{1.0, 1e30, 1e30, {1e30, 0.0}, {}};
+  const double cache = 2 * (2 * 3.0 / 2) * kKeyBytes;  // of 2 tokens in one pass
+  CHECK(bound_of(tiny.model.layout, plan, slow_memory, {1, 2, 2, 0, 2}).seconds ==
+        doctest::Approx(cache / 2));
+}
