@@ -1,5 +1,5 @@
-// What `sluice_emulated` adds to `sluice`: a program that has used CUDA wrongly says how as it ends,
-// and ends with code 99.
+// What `sluice_emulated` adds to `sluice`: a program that has used CUDA wrongly says how as it
+// ends, and ends with code 99.
 #include <unistd.h>
 
 #include <cstdlib>

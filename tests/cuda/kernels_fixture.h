@@ -1,4 +1,5 @@
-// A made-up GPU with its operations, arrays on it, and the orders in which its threads run.
+// A GPU with its operations, arrays on it, and the orders in which its threads run: a made-up one,
+// or with SLUICE_ON_GPU the machine's, whose threads run as they do.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,10 +14,29 @@
 
 #include "layers/cuda/ops_cuda.h"
 #include "memory/cuda/device_cuda.h"
-#include "tests/cuda/emulation.h"
 #include "tests/cuda/runtime.h"
+#ifndef SLUICE_ON_GPU
+#include "tests/cuda/emulation.h"
+#endif
 
 namespace sluice::tests {
+
+#ifdef SLUICE_ON_GPU
+
+template <typename Check>
+void in_each_order(const Check& check) {
+  check();
+}
+
+// Near enough to the host for it to look in while the GPU is idle.
+inline cudaError_t take_memory(void** memory, std::size_t bytes) {
+  return cudaMallocManaged(memory, bytes);
+}
+
+inline void start_machine(const fake_cuda::Machine& /*machine*/) {}
+inline void check_silent() {}
+
+#else
 
 // Forward, reverse and one at random. Kernels whose result depends on the order are wrong.
 template <typename Check>
@@ -30,6 +50,25 @@ void in_each_order(const Check& check) {
   emulation::reset_order();
 }
 
+inline cudaError_t take_memory(void** memory, std::size_t bytes) {
+  return cudaMalloc(memory, bytes);
+}
+
+inline void start_machine(const fake_cuda::Machine& machine) {
+  fake_cuda::reset(machine);
+  emulation::clear_violations();
+}
+
+// Nothing was used wrongly.
+inline void check_silent() {
+  for (const std::string& line : fake_cuda::complaints()) FAIL(line);
+  const std::vector<std::string> violations = emulation::violations();
+  emulation::clear_violations();
+  for (const std::string& line : violations) FAIL(line);
+}
+
+#endif
+
 // `count` of T on the device, NaN or -1 where nothing was stored, and so for some bytes on either
 // side, which nobody may write to. The host reads and writes it while the GPU is idle.
 template <typename T>
@@ -37,7 +76,7 @@ class DeviceArray {
  public:
   explicit DeviceArray(std::size_t count) : count_(count) {
     void* memory = nullptr;
-    REQUIRE(cudaMalloc(&memory, count * sizeof(T) + 2 * kZoneBytes) == cudaSuccess);
+    REQUIRE(take_memory(&memory, count * sizeof(T) + 2 * kZoneBytes) == cudaSuccess);
     memory_ = static_cast<std::byte*>(memory);
     std::memset(memory_, 0xff, count * sizeof(T) + 2 * kZoneBytes);
   }
@@ -84,13 +123,6 @@ class TestGpu {
   }
   cudaStream_t handle() const { return static_cast<CudaStream&>(*stream_).handle(); }
 
-  static void check_silent() {
-    for (const std::string& line : fake_cuda::complaints()) FAIL(line);
-    const std::vector<std::string> violations = emulation::violations();
-    emulation::clear_violations();
-    for (const std::string& line : violations) FAIL(line);
-  }
-
   void lend(const ScratchSizes& sizes, Precision precision) {
     scratch_ = std::make_unique<DeviceArray<std::byte>>(sizes.total() + 1);
     ops_.use_scratch(scratch_->data(), sizes, precision);
@@ -98,10 +130,7 @@ class TestGpu {
 
  private:
   struct Start {
-    explicit Start(const fake_cuda::Machine& machine) {
-      fake_cuda::reset(machine);
-      emulation::clear_violations();
-    }
+    explicit Start(const fake_cuda::Machine& machine) { start_machine(machine); }
   };
   Start start_;
   DeviceCuda device_{0};
