@@ -40,13 +40,17 @@ std::string_view main_type(const ModelLayout& layout) {
 class Bench {
  public:
   Bench(const BenchOptions& options, const OpenModel& model, const std::atomic<bool>* stop)
-      : options_(options), model_(model), target_(choose_target(options.on, model.layout)) {
+      : options_(options),
+        model_(model),
+        target_(choose_target(options.on, model.layout, &gpu_rates_)) {
+    if (!gpu_rates_) meter_.emplace();
     const std::size_t prompt = std::ranges::max(options.prompt_tokens);
     const std::size_t wanted = prompt + options.max_tokens;
     const Workload workload{.sequences = std::ranges::max(options.sequences),
                             .prompt_tokens = prompt,
                             .max_tokens = options.max_tokens,
-                            .context_tokens = options.on.context_tokens.value_or(wanted)};
+                            .context_tokens = options.on.context_tokens.value_or(wanted),
+                            .cache_tokens = cache_tokens(wanted)};
     if (workload.context_tokens < wanted) {
       throw Error(ErrorKind::kUsage,
                   text("--ctx ", workload.context_tokens, ": prompt and reply of ", wanted,
@@ -67,28 +71,62 @@ class Bench {
     std::size_t total = 0;
     for (const BenchRow& row : rows_) total += tokens_of(row);
     std::size_t done = 0;
-    for (std::size_t round = 0; round <= options_.repeats; ++round) {
+    if (options_.warm_up == 0) touch();
+    const std::size_t rounds = options_.warm_up + options_.repeats;
+    for (std::size_t round = 0; round < rounds; ++round) {
       for (BenchRow& row : rows_) {
-        const MachineRates rates = meter_.measure();
-        const double seconds = row.name == "prefill" ? prefill(row) : generate(row);
-        if (round > 0) add(row, seconds, rates);  // the first round warms up
-        bar.update(done += tokens_of(row), (options_.repeats + 1) * total);
+        const MachineRates rates = meter_ ? meter_->measure() : MachineRates{};
+        const Timing timing = row.name == "prefill" ? prefill(row) : generate(row);
+        if (round >= options_.warm_up) add(row, timing, rates);
+        bar.update(done += tokens_of(row), rounds * total);
       }
     }
   }
 
   const std::vector<BenchRow>& rows() const { return rows_; }
-  MachineRates rates() const { return median_of(rates_); }
-  Precision precision() const { return plan_.precision; }
+  void describe(BenchMachine& machine) const {
+    if (target_.gpu != nullptr) machine.gpu = target_.gpu->model();
+    machine.gpu_rates = gpu_rates_;
+    if (meter_) machine.rates = median_of(rates_);
+    machine.precision = precision_name(plan_.precision);
+    machine.limit_bytes = plan_.limit_bytes;
+    machine.device_bytes = plan_.bytes.total();
+    machine.streamed_bytes = plan_.streamed_bytes(model_.layout);
+  }
 
  private:
-  void add(BenchRow& row, double seconds, const MachineRates& rates) {
-    const Bound bound = bound_of(model_.layout, plan_, rates, target_.link, work_of(row));
+  struct Timing {
+    double seconds;
+    double overlap;  // 0: nothing is streamed
+  };
+
+  // Times `work`, and how well its copies hid behind its computation, or the other way round.
+  template <typename Work>
+  Timing time(const Work& work) {
+    const EngineCounters before = loaded_->engine.counters();
+    const double begin = now_seconds();
+    work();
+    Timing timing{now_seconds() - begin, 0.0};
+    const EngineCounters after = loaded_->engine.counters();
+    const double longer = std::max(after.copy_seconds - before.copy_seconds,
+                                   after.compute_seconds - before.compute_seconds);
+    if (plan_.slots > 0 && longer > 0.0) {
+      timing.overlap = (after.pass_seconds - before.pass_seconds) / longer;
+    }
+    return timing;
+  }
+
+  void add(BenchRow& row, const Timing& timing, const MachineRates& rates) {
+    const Bound bound = gpu_rates_
+                            ? bound_of(model_.layout, plan_, *gpu_rates_, work_of(row))
+                            : bound_of(model_.layout, plan_, rates, target_.link, work_of(row));
+    const double seconds = timing.seconds;
     const auto tokens = static_cast<double>(tokens_of(row));
     row.speeds.push_back(tokens / seconds);
     row.limits.push_back(tokens / bound.seconds);
     row.fractions.push_back(bound.seconds / seconds);
     row.bound_by = bound.by;
+    if (timing.overlap > 0.0) row.overlaps.push_back(timing.overlap);
     rates_.push_back(rates);
   }
 
@@ -97,9 +135,31 @@ class Bench {
     for (const std::size_t sequences : options_.sequences) {
       const bool alone = sequences == 1;
       const std::size_t prompt = alone ? tokens : std::min(tokens, kBatchPromptTokens);
-      rows_.push_back(
-          {.name = alone ? "decode" : "batch", .sequences = sequences, .tokens = prompt});
+      const BenchRow row{
+          .name = alone ? "decode" : "batch", .sequences = sequences, .tokens = prompt};
+      const auto same = [&](const BenchRow& other) {
+        return other.name == row.name && other.sequences == sequences && other.tokens == prompt;
+      };
+      if (std::ranges::none_of(rows_, same)) rows_.push_back(row);
     }
+  }
+
+  // A short prompt and a token, so that no case is the first to load its code.
+  void touch() {
+    loaded_->engine.truncate(0, 0);
+    const std::size_t prompt = std::min<std::size_t>(std::ranges::min(options_.prompt_tokens), 64);
+    extend(0, prompt);
+    extend(0, prompt + 1);
+  }
+
+  // Only the first sequence has a long prompt, and so needs much of the cache.
+  std::size_t cache_tokens(std::size_t longest) const {
+    if (options_.on.context_tokens) return 0;
+    const std::size_t others = std::ranges::max(options_.sequences) - 1;
+    const std::size_t prompt =
+        std::min(std::ranges::max(options_.prompt_tokens), kBatchPromptTokens);
+    return align_up(longest, kPageTokens) +
+           others * align_up(prompt + options_.max_tokens, kPageTokens);
   }
 
   // That are timed.
@@ -122,15 +182,13 @@ class Bench {
             .logits = options_.max_tokens * row.sequences};
   }
 
-  double prefill(const BenchRow& row) {
+  Timing prefill(const BenchRow& row) {
     loaded_->engine.truncate(0, 0);
-    const double begin = now_seconds();
-    extend(0, row.tokens);
-    return now_seconds() - begin;
+    return time([&] { extend(0, row.tokens); });
   }
 
   // What the sequences have cached of their prompts, of this case or another, is kept.
-  double generate(const BenchRow& row) {
+  Timing generate(const BenchRow& row) {
     for (std::size_t s = 0; s < row.sequences; ++s) {
       loaded_->engine.truncate(s, std::min(loaded_->engine.length(s), row.tokens));
       extend(s, row.tokens);
@@ -138,12 +196,12 @@ class Bench {
     std::vector<Token> tokens(row.sequences);
     std::vector<Feed> feeds;
     for (std::size_t s = 0; s < row.sequences; ++s) feeds.push_back({s, {&tokens[s], 1}});
-    const double begin = now_seconds();
-    for (std::size_t i = 0; i < options_.max_tokens; ++i) {
-      for (std::size_t s = 0; s < row.sequences; ++s) tokens[s] = token_at(s, row.tokens + i);
-      loaded_->engine.feed(feeds);
-    }
-    return now_seconds() - begin;
+    return time([&] {
+      for (std::size_t i = 0; i < options_.max_tokens; ++i) {
+        for (std::size_t s = 0; s < row.sequences; ++s) tokens[s] = token_at(s, row.tokens + i);
+        loaded_->engine.feed(feeds);
+      }
+    });
   }
 
   void extend(std::size_t sequence, std::size_t length) {
@@ -162,12 +220,13 @@ class Bench {
 
   const BenchOptions& options_;
   const OpenModel& model_;
+  std::optional<GpuRates> gpu_rates_;
   Target target_;
   Plan plan_;
   std::optional<LoadedModel> loaded_;
   std::vector<BenchRow> rows_;
-  MachineMeter meter_;
-  std::vector<MachineRates> rates_;  // as measured before each case
+  std::optional<MachineMeter> meter_;  // none: a GPU computes
+  std::vector<MachineRates> rates_;    // as measured before each case
 };
 
 // The model's name, and itself in memory if it is a shape.
@@ -178,11 +237,13 @@ struct BenchModel {
     if (shape != nullptr) {
       ProgressBar bar("drawing weights", true, options.quiet);
       const auto progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
-      memory.emplace(SyntheticModel(*shape, parse_weights_type(options.weights), 1), progress,
-                     stop);
+      const std::size_t layers =
+          options.drawn_layers > 0 ? options.drawn_layers : SyntheticModel::kAllLayers;
+      memory.emplace(SyntheticModel(*shape, parse_weights_type(options.weights), 1, layers),
+                     progress, stop);
       path = memory->path();
     }
-    open.emplace(path);
+    open.emplace(path, shape != nullptr ? Overlaps::kAllowed : Overlaps::kRefused);
     name = shape != nullptr ? std::string(shape->name) : path.filename().string();
   }
 
@@ -204,8 +265,7 @@ int bench_command(const BenchOptions& options) try {
     ProgressBar bar("measuring", false, options.quiet);
     bench.run(bar);
   }
-  machine.rates = bench.rates();
-  machine.precision = precision_name(bench.precision());
+  bench.describe(machine);
   const std::string_view weights = main_type(model.open->layout);
   std::cout << print_bench(machine, bench.rows(), model.name, weights) << std::flush;
   if (!options.json_file.empty()) {

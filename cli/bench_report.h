@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "layers/gpu.h"
 #include "layers/machine_rates.h"
 #include "offload/bound.h"
 
@@ -17,7 +19,12 @@ struct BenchMachine {
   std::string_view isa;
   std::string_view precision;  // of activations
   double load_average = 0.0;   // of the minute before: what else ran
-  MachineRates rates;          // medians
+  MachineRates rates;          // medians; of the CPU, where it computes
+  std::string gpu;             // its name; empty: the CPU computes
+  std::optional<GpuRates> gpu_rates{};
+  std::optional<std::size_t> limit_bytes{};  // of the device's memory
+  std::size_t device_bytes = 0;              // of it that the plan takes
+  std::size_t streamed_bytes = 0;            // of weights, a pass
 };
 
 struct BenchRow {
@@ -28,6 +35,7 @@ struct BenchRow {
   std::vector<double> limits{};     // tokens/s that the machine allowed just before
   std::vector<double> fractions{};  // of those limits
   std::string_view bound_by;
+  std::vector<double> overlaps{};  // time over the longer of copying and computing, if it streams
 };
 
 BenchMachine describe_machine();

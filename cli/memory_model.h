@@ -9,7 +9,8 @@ namespace sluice {
 
 class MemoryModel {
  public:
-  // Writes the model. Throws Error{kIo} if there isn't memory for it and for its packed weights.
+  // Writes the model. Throws Error{kIo} if there isn't memory for it and for its packed weights, of
+  // which those of layers that share their bytes aren't counted: they may be the device's.
   MemoryModel(const SyntheticModel& model, const Progress& progress, const std::atomic<bool>* stop);
   ~MemoryModel();
   MemoryModel(const MemoryModel&) = delete;

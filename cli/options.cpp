@@ -83,6 +83,10 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--segment", o.segment_tokens, "Tokens of a prompt worked on at once")
       ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
       ->type_name("TOKENS");
+  app.add_option("--host-units", o.host_units,
+                 "Streamed feed-forward units that the CPU computes in small passes, while the\n"
+                 "link brings others (default: as many as pay on cuda, none on sim)")
+      ->type_name("N");
   app.add_option("--precision", raw.precision,
                  "Of activations: high (16 bits for quantised weights; default for small models)\n"
                  "or normal (8 bits, which doubles a prompt's speed)")
@@ -185,6 +189,14 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
       ->capture_default_str();
   app.add_option("--repeats", o.repeats, "Rounds over all cases")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--drawn-layers", o.drawn_layers,
+                 "Of a shape, how many layers to draw; the others have the same weights,\n"
+                 "which saves time and host memory (0: all)")
+      ->capture_default_str();
+  app.add_option("--warm-up", o.warm_up,
+                 "Rounds before them that don't count; 0: two short passes only")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option("--isa", o.isa,
                  "Compute with a lower instruction set: avx512-vnni, avx-vnni, avx2, baseline")

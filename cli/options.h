@@ -26,6 +26,7 @@ struct PlacementOptions {
   std::optional<std::size_t> slots;
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;
+  std::optional<std::size_t> host_units;
   std::optional<KvType> kv_type;
   std::optional<Precision> precision;
   std::size_t threads = 0;  // 0: all cores
@@ -62,7 +63,9 @@ struct BenchOptions {
   std::vector<std::size_t> sequences = {1, 4, 16};
   std::size_t max_tokens = 64;
   std::size_t repeats = 5;
-  std::string isa;  // empty: the best
+  std::size_t warm_up = 1;
+  std::size_t drawn_layers = 0;  // 0: all
+  std::string isa;               // empty: the best
   std::string json_file;
   bool quiet = false;
 };

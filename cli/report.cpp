@@ -18,6 +18,7 @@ struct UnitCounts {
   std::size_t resident = 0;
   std::size_t in_place = 0;
   std::size_t streamed = 0;
+  std::size_t host = 0;
 };
 UnitCounts count_units(const Plan& plan) {
   UnitCounts counts;
@@ -25,13 +26,16 @@ UnitCounts count_units(const Plan& plan) {
     if (placement == Placement::kResident) ++counts.resident;
     if (placement == Placement::kInPlace) ++counts.in_place;
     if (placement == Placement::kStreamed) ++counts.streamed;
+    if (placement == Placement::kHost) ++counts.host;
   }
   return counts;
 }
 
-// Time of the passes over the longer of copying and computing: 1 is perfect overlap.
+// Time of the passes over the longer of copying and computing, by the device and the host in turn:
+// 1 is perfect overlap.
 double overlap_ratio(const EngineCounters& counters) {
-  const double longer = std::max(counters.copy_seconds, counters.compute_seconds);
+  const double longer =
+      std::max(counters.copy_seconds, counters.compute_seconds + counters.host_seconds);
   return longer > 0.0 ? counters.pass_seconds / longer : 1.0;
 }
 
@@ -44,8 +48,13 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
   }
   std::string line =
       text(units.resident, " of ", all, " units resident, ", print_bytes(plan.bytes.resident));
-  if (units.streamed == 0) return line;
-  return line + text("; ", units.streamed, " streamed, ", print_bytes(plan.streamed_bytes(layout)),
+  if (units.streamed + units.host == 0) return line;
+  if (units.host > 0) {
+    line += text("; ", units.host, " computed by the host in passes of up to ", plan.host_tokens,
+                 " tokens");
+  }
+  return line + text("; ", units.streamed, " streamed, ",
+                     print_bytes(plan.streamed_bytes(layout, plan.workload.sequences)),
                      " a pass through ", plan.slots, " slots of ", print_bytes(plan.slot_bytes));
 }
 
@@ -89,7 +98,7 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan) {
     if (plan.placement[u] != Placement::kResident) host += layout.units[u].size_bytes;
   }
   out += row(units.in_place > 0 ? "weights, in place" : "streamed weights", host,
-             text(units.streamed + units.in_place, " of ", plan.placement.size(), " units"));
+             text(plan.placement.size() - units.resident, " of ", plan.placement.size(), " units"));
   out += "predicted\n";
   out += format("  prefill %20.1f tokens/s  %.3f s for %zu x %zu tokens\n",
                 per_second(w.prompt_tokens * w.sequences, p.prefill_seconds), p.prefill_seconds,
@@ -135,9 +144,10 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["host_bytes"] = model.engine.host_bytes();
   json["weights_bytes"] = layout.units_bytes();
   json["resident_bytes"] = plan.bytes.resident;
-  json["streamed_bytes_per_pass"] = plan.streamed_bytes(layout);
+  json["streamed_bytes_per_pass"] = plan.streamed_bytes(layout, plan.workload.sequences);
   json["resident_units"] = units.resident;
   json["streamed_units"] = units.streamed;
+  json["host_units"] = units.host;
   json["slots"] = plan.slots;
   json["slot_bytes"] = plan.slot_bytes;
   json["segment_tokens"] = plan.segment_tokens;
@@ -156,6 +166,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["pass_seconds"] = counters.pass_seconds;
   json["copy_seconds"] = counters.copy_seconds;
   json["compute_seconds"] = counters.compute_seconds;
+  json["host_seconds"] = counters.host_seconds;
   json["overlap_ratio"] = overlap_ratio(counters);
   json["predicted_prefill_seconds"] = plan.predicted.prefill_seconds;
   json["predicted_decode_seconds"] =
@@ -177,6 +188,7 @@ std::string print_trace(const ModelLayout& layout, const Plan& plan, const Trace
   };
   name_lane(Lane::kCompute, "compute");
   name_lane(Lane::kLink, "link up");
+  name_lane(Lane::kHost, "host");
   for (const TraceEntry& e : trace.entries()) {
     const Piece& piece = schedule.pieces[e.piece];
     events.push_back({{"name", layout.units[piece.unit].name()},

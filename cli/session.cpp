@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 
@@ -38,6 +39,15 @@ void choose_gpu(const PlacementOptions& options, Target& target) {
   }
 }
 
+// Of a GPU's memory, before a plan: half of what the limit leaves beside the driver's own, which
+// grows meanwhile.
+std::size_t bytes_to_measure(const Target& target) {
+  const std::size_t free = target.gpu->free_bytes();
+  const std::size_t overhead = target.gpu->overhead_bytes();
+  const std::size_t limit = target.limits.device_bytes.value_or(free + overhead);
+  return std::min(free, limit - std::min(limit, overhead)) / 2;
+}
+
 // What the driver takes for itself and what is free; every limit is kept with both.
 void limit_gpu(const std::string& vram, Target& target) {
   const std::size_t overhead = target.gpu->overhead_bytes();
@@ -71,7 +81,8 @@ std::unique_ptr<DeviceSim> make_sim(const Plan& plan, const Target& target) {
 
 }  // namespace
 
-Target choose_target(const PlacementOptions& options, const ModelLayout& layout) {
+Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
+                     std::optional<GpuRates>* peaks) {
   Target target;
   choose_gpu(options, target);
   const bool any_vram = options.vram == "auto" && target.gpu != nullptr;
@@ -83,13 +94,15 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
                    .kv_type = options.kv_type,
-                   .precision = options.precision};
+                   .precision = options.precision,
+                   .host_units = options.host_units};
   if (options.link) target.link = *options.link;
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
   };
   if (target.gpu != nullptr) {
     if (options.link) refuse("--link", "the cuda device, whose link is real; use --device sim");
+    if (peaks != nullptr) *peaks = target.gpu->measure_peaks(bytes_to_measure(target));
     limit_gpu(options.vram, target);
   }
   if (!target.in_place) return target;
@@ -98,15 +111,17 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout)
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
   if (options.link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
+  if (options.host_units) refuse("--host-units", kInPlace);
   return target;
 }
 
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
   require_limit(layout, workload, target.limits);
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
-  const Hardware hardware = target.gpu != nullptr
-                                ? gpu_hardware(target.gpu->measure_rates(), precision)
-                                : probe_host(layout, precision, target.link);
+  Hardware hardware = probe_host(layout, precision, target.link);
+  if (target.gpu != nullptr) {
+    hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
+  }
   return make_plan(layout, workload, target.limits, hardware);
 }
 

@@ -19,8 +19,8 @@ namespace sluice {
 
 // A model file and its description. Not movable: the description points into the file.
 struct OpenModel {
-  explicit OpenModel(const std::string& path)
-      : file(ModelFile::open(path)), layout(describe_model(file)) {}
+  explicit OpenModel(const std::string& path, Overlaps overlaps = Overlaps::kRefused)
+      : file(ModelFile::open(path, overlaps)), layout(describe_model(file)) {}
   OpenModel(const OpenModel&) = delete;
 
   ModelFile file;
@@ -36,8 +36,10 @@ struct Target {
   std::string note;          // why there is none, where one would have been taken
 };
 
-// Throws Error{kUsage} for a device that isn't there, and for options that it can't honour.
-Target choose_target(const PlacementOptions& options, const ModelLayout& layout);
+// Throws Error{kUsage} for a device that isn't there, and for options that it can't honour. `peaks`
+// takes what a GPU does at most, measured within the limit; without a GPU it is left as it is.
+Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
+                     std::optional<GpuRates>* peaks = nullptr);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cctype>
 #include <cmath>
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 256_KiB;  // about: what is drawn from one random stream
 constexpr std::size_t kChunksAtOnce = 32;
+constexpr std::size_t kLayerTensors = 9;
 
 // As the models' own configurations have them. "tiny" is for trying things out.
 constexpr auto kShapes = std::to_array<ModelShape>({
@@ -100,8 +102,9 @@ std::size_t SyntheticModel::Tensor::size_bytes() const {
   return std::max<std::size_t>(rows, 1) * row_bytes(type, columns);
 }
 
-SyntheticModel::SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed)
-    : weights_(weights), seed_(seed) {
+SyntheticModel::SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed,
+                               std::size_t drawn_layers)
+    : weights_(weights), seed_(seed), drawn_layers_(drawn_layers) {
   const DType head = head_type(weights, shape.width);
   add_matrix("token_embd.weight", shape.vocab, shape.width, shape.tied ? head : weights);
   for (std::size_t layer = 0; layer < shape.layers; ++layer) add_layer(shape, layer);
@@ -116,6 +119,7 @@ void SyntheticModel::add_layer(const ModelShape& shape, std::size_t layer) {
   const std::size_t width = shape.width;
   const std::size_t kv_width = width / shape.heads * shape.kv_heads;
   const double gain = 1.0 / std::sqrt(2.0 * static_cast<double>(shape.layers));
+  const std::size_t begin = tensors_.size();
   add_norm(prefix + "attn_norm.weight", width);
   add_matrix(prefix + "attn_q.weight", width, width, weights_);
   add_matrix(prefix + "attn_k.weight", kv_width, width, weights_);
@@ -125,6 +129,15 @@ void SyntheticModel::add_layer(const ModelShape& shape, std::size_t layer) {
   add_matrix(prefix + "ffn_gate.weight", shape.feed_forward, width, weights_);
   add_matrix(prefix + "ffn_up.weight", shape.feed_forward, width, weights_);
   add_matrix(prefix + "ffn_down.weight", width, shape.feed_forward, weights_, gain);
+  assert(tensors_.size() - begin == kLayerTensors);
+  if (layer < drawn_layers_) return;
+  for (std::size_t i = begin; i < tensors_.size(); ++i) tensors_[i].drawn = false;
+}
+
+std::size_t SyntheticModel::weight_bytes() const {
+  std::size_t bytes = 0;
+  for (const Tensor& t : tensors_) bytes += t.size_bytes();
+  return bytes;
 }
 
 void SyntheticModel::add_matrix(std::string name, std::size_t rows, std::size_t columns, DType type,
@@ -155,9 +168,17 @@ std::string SyntheticModel::make_header(const ModelShape& shape) {
   header.add("llama.rope.freq_base", shape.rope_base);
   header.add("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   add_tokenizer(header, shape.vocab);
-  for (const Tensor& t : tensors_) {
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    Tensor& t = tensors_[i];
     const std::size_t matrix[] = {t.rows, t.columns};
-    header.add_tensor(t.name, t.type, std::span(matrix).subspan(t.rows == 0 ? 1 : 0));
+    const auto extents = std::span(matrix).subspan(t.rows == 0 ? 1 : 0);
+    if (t.drawn) {
+      t.begin_bytes = header.data_bytes();
+      header.add_tensor(t.name, t.type, extents);
+    } else {
+      t.begin_bytes = tensors_[i - drawn_layers_ * kLayerTensors].begin_bytes;
+      header.add_shared_tensor(t.name, t.type, extents, t.begin_bytes);
+    }
   }
   data_bytes_ = header.data_bytes();
   return header.bytes();
@@ -170,6 +191,7 @@ void SyntheticModel::write(const Sink& sink, const Progress& progress,
   std::uint64_t stream = seed_ << 32;  // fewer chunks than that: a PiB
   std::vector<std::byte> buffer;
   for (const Tensor& tensor : tensors_) {
+    if (!tensor.drawn) continue;
     const SyntheticWeights weights(tensor.type, tensor.rows == 0 ? 1.0 : 0.0, tensor.deviation);
     const std::size_t group_bytes = dtype_info(tensor.type).group_bytes;
     const std::size_t chunk_bytes = kChunkBytes / group_bytes * group_bytes;

@@ -37,9 +37,14 @@ DType parse_weights_type(std::string_view name);
 // that they fit, and the head is Q6_K at least, as usual in such files. The tokenizer knows bytes.
 class SyntheticModel {
  public:
-  SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed);
+  // Layers beyond `drawn_layers` have the bytes of those before, over and over, and take no place
+  // in the file; it is opened with Overlaps::kAllowed then.
+  SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed,
+                 std::size_t drawn_layers = kAllLayers);
 
+  static constexpr std::size_t kAllLayers = ~std::size_t{0};
   std::size_t file_bytes() const { return header_.size() + data_bytes_; }
+  std::size_t weight_bytes() const;  // of all tensors, each counted
 
   // Gives the file to `sink` from start to end, drawn in parallel some MiB at a time. Throws
   // Interrupted once `stop` is set.
@@ -53,6 +58,8 @@ class SyntheticModel {
     std::size_t rows;  // 0: a vector of norm weights
     std::size_t columns;
     double deviation;
+    std::size_t begin_bytes = 0;  // of the data
+    bool drawn = true;            // its bytes aren't another's
 
     std::size_t size_bytes() const;
   };
@@ -65,6 +72,7 @@ class SyntheticModel {
 
   DType weights_;
   std::uint64_t seed_;
+  std::size_t drawn_layers_;
   std::vector<Tensor> tensors_;
   std::string header_;
   std::size_t data_bytes_ = 0;

@@ -11,7 +11,7 @@
 
 namespace sluice {
 
-// What a GPU can do at most by its clocks and widths, and its link as it was measured.
+// What a GPU can do at most, and its link as it was measured.
 struct GpuRates {
   double memory_bytes_per_second;
   double tensor_operations_per_second;  // halves, summed in f32; an addition is one too
@@ -31,7 +31,11 @@ class Gpu {
   virtual std::size_t free_bytes() const = 0;
   // What the driver holds for this process beside what is reserved.
   virtual std::size_t overhead_bytes() const = 0;
+  // By its clocks and widths, but for the link.
   virtual GpuRates measure_rates() = 0;
+  // By running it for some tenths of a second. Takes up to `most_bytes` of its memory, which is
+  // free again afterwards.
+  virtual GpuRates measure_peaks(std::size_t most_bytes) = 0;
   // From here on spans and stamps are filled in.
   virtual void time_spans() = 0;
 };

@@ -69,9 +69,9 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
           .logits_floats = largest.logit_rows * c.vocab};
 }
 
-void Model::begin_pass(const PassShape& shape) {
+void Model::begin_pass(const PassShape& shape, std::byte* input) {
   shape_ = shape;
-  input_ = PassInput(layout_.config, shape, workspace_.input);
+  input_ = PassInput(layout_.config, shape, input);
 }
 
 void Model::run(Stream& stream, const Piece& piece, const std::byte* weights) {

@@ -66,8 +66,8 @@ class Model {
   Model(const ModelLayout& layout, Ops& ops, const Workspace& workspace)
       : layout_(layout), ops_(ops), workspace_(workspace) {}
 
-  // Starts a pass whose input lies in workspace.input when the stream gets to its first piece.
-  void begin_pass(const PassShape& shape);
+  // Starts a pass whose input lies at `input` when the stream gets to its first piece.
+  void begin_pass(const PassShape& shape, std::byte* input);
 
   // Enqueues a piece whose panels lie at `weights`. Pieces come in order; the head only where
   // logits are wanted.

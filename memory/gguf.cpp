@@ -88,8 +88,8 @@ std::string print_shape(const std::vector<std::size_t>& shape) {
 // Reads forward from the start; every read is checked against what is left.
 class GgufReader {
  public:
-  GgufReader(std::span<const std::byte> file, const std::filesystem::path& path)
-      : file_(file), path_(printable_path(path)) {}
+  GgufReader(std::span<const std::byte> file, const std::filesystem::path& path, Overlaps overlaps)
+      : file_(file), path_(printable_path(path)), overlaps_(overlaps) {}
   GgufHeader read();
 
  private:
@@ -128,7 +128,8 @@ class GgufReader {
   [[noreturn]] void fail(const Parts&... parts) const;
 
   std::span<const std::byte> file_;
-  std::string path_;                // as messages show it
+  std::string path_;  // as messages show it
+  Overlaps overlaps_;
   std::string subject_ = "header";  // what is being read, as messages show it
   std::size_t at_ = 0;              // the next byte to read
   std::uint64_t array_values_ = 0;  // of all arrays so far
@@ -182,7 +183,7 @@ GgufHeader GgufReader::read() {
     header.tensors.push_back(read_tensor());
   }
   place_tensors(header.tensors, alignment_bytes);
-  check_overlaps(header.tensors);
+  if (overlaps_ == Overlaps::kRefused) check_overlaps(header.tensors);
   check_names(header.tensors);
   return header;
 }
@@ -416,8 +417,9 @@ void GgufReader::check_names(const std::vector<TensorInfo>& tensors) {
 
 }  // namespace
 
-GgufHeader read_gguf(std::span<const std::byte> file, const std::filesystem::path& path) {
-  return GgufReader(file, path).read();
+GgufHeader read_gguf(std::span<const std::byte> file, const std::filesystem::path& path,
+                     Overlaps overlaps) {
+  return GgufReader(file, path, overlaps).read();
 }
 
 }  // namespace sluice

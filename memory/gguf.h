@@ -29,6 +29,7 @@ inline constexpr std::size_t kGgufMaxDimensions = 4;
 // each count is held against the bytes that are left before anything is allocated, and each tensor
 // against the file's end and its neighbours. Throws Error{kBadFile}, whose message starts with
 // `path` and names the field, what was found and what would be accepted.
-GgufHeader read_gguf(std::span<const std::byte> file, const std::filesystem::path& path);
+GgufHeader read_gguf(std::span<const std::byte> file, const std::filesystem::path& path,
+                     Overlaps overlaps = Overlaps::kRefused);
 
 }  // namespace sluice

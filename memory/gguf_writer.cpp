@@ -64,14 +64,20 @@ void GgufHeaderWriter::add(std::string_view key, std::span<const std::int32_t> v
 
 void GgufHeaderWriter::add_tensor(std::string_view name, DType type,
                                   std::span<const std::size_t> shape) {
-  put_string(tensors_, name);
-  put(tensors_, static_cast<std::uint32_t>(shape.size()));
+  add_shared_tensor(name, type, shape, data_bytes_);
   std::size_t size_bytes = row_bytes(type, shape.back());
   for (std::size_t i = 0; i + 1 < shape.size(); ++i) size_bytes *= shape[i];
+  data_bytes_ += align_up(size_bytes, kGgufAlignBytes);
+}
+
+void GgufHeaderWriter::add_shared_tensor(std::string_view name, DType type,
+                                         std::span<const std::size_t> shape,
+                                         std::size_t begin_bytes) {
+  put_string(tensors_, name);
+  put(tensors_, static_cast<std::uint32_t>(shape.size()));
   for (std::size_t i = shape.size(); i-- > 0;) put(tensors_, std::uint64_t{shape[i]});
   put(tensors_, dtype_info(type).gguf_id);
-  put(tensors_, std::uint64_t{data_bytes_});
-  data_bytes_ += align_up(size_bytes, kGgufAlignBytes);
+  put(tensors_, std::uint64_t{begin_bytes});
   ++tensor_count_;
 }
 

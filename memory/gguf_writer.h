@@ -26,6 +26,9 @@ class GgufHeaderWriter {
 
   // `shape` is slowest first, as in TensorInfo. The tensor takes align_up(size, kGgufAlignBytes).
   void add_tensor(std::string_view name, DType type, std::span<const std::size_t> shape);
+  // One whose bytes are those at `begin_bytes` of the data, which belong to another tensor too.
+  void add_shared_tensor(std::string_view name, DType type, std::span<const std::size_t> shape,
+                         std::size_t begin_bytes);
 
   // The header, to its last byte of padding.
   std::string bytes() const;

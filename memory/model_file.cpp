@@ -68,17 +68,17 @@ std::size_t TensorInfo::rows() const {
   return rows;
 }
 
-ModelFile ModelFile::open(const std::filesystem::path& path) {
-  ModelFile file = open_one(path);
+ModelFile ModelFile::open(const std::filesystem::path& path, Overlaps overlaps) {
+  ModelFile file = open_one(path, overlaps);
   const std::uint64_t part_count = file.find_uint("split.count").value_or(1);
   return part_count > 1 ? open_parts(path, part_count) : std::move(file);
 }
 
-ModelFile ModelFile::open_one(const std::filesystem::path& path) {
+ModelFile ModelFile::open_one(const std::filesystem::path& path, Overlaps overlaps) {
   ModelFile file;
   file.path_ = path;
   file.files_.emplace_back(path);
-  GgufHeader header = read_gguf(file.files_[0].bytes(), path);
+  GgufHeader header = read_gguf(file.files_[0].bytes(), path, overlaps);
   file.metadata_ = std::move(header.metadata);
   file.tensors_ = std::move(header.tensors);
   for (std::size_t i = 0; i < file.tensors_.size(); ++i) {

@@ -36,6 +36,9 @@ using MetaValue =
                  std::vector<std::string_view>>;
 using Metadata = std::map<std::string_view, MetaValue>;
 
+// Whether tensors may share bytes of their file. Files from others have no reason to.
+enum class Overlaps : bool { kRefused, kAllowed };
+
 // Owns the mappings that tensors and strings point into. Immutable after opening, so any thread
 // may read. Everything in it has been checked against the file's size.
 class ModelFile {
@@ -43,7 +46,7 @@ class ModelFile {
   // Opens a GGUF file (versions 2 and 3). Given any of `x-00001-of-000NN.gguf`, opens all of them.
   // Throws Error{kIo} if it can't be read, Error{kBadFile} naming file, field, value and what would
   // be accepted.
-  static ModelFile open(const std::filesystem::path& path);
+  static ModelFile open(const std::filesystem::path& path, Overlaps overlaps = Overlaps::kRefused);
 
   // Of split files: the first, which has the metadata.
   const std::filesystem::path& path() const { return path_; }
@@ -69,7 +72,8 @@ class ModelFile {
 
  private:
   ModelFile() = default;
-  static ModelFile open_one(const std::filesystem::path& path);
+  static ModelFile open_one(const std::filesystem::path& path,
+                            Overlaps overlaps = Overlaps::kRefused);
   static ModelFile open_parts(const std::filesystem::path& path, std::uint64_t part_count);
   // `number` counts from 0.
   static ModelFile open_part(const std::string& stem, std::uint64_t number,

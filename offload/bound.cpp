@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "layers/scratch.h"
+
 namespace sluice {
 namespace {
 
@@ -33,48 +35,103 @@ double cache_bytes(const ModelLayout& model, const Plan& plan, const PassWork& w
   return static_cast<double>(work.sequences * key_bytes) * keys_met(work) / tokens_a_pass;
 }
 
-// The kind of arithmetic that takes longest gives its name to all.
-Bound arithmetic(const ModelLayout& model, const MachineRates& rates, const PassWork& work) {
-  enum { kInt8, kBf16, kFp32, kKinds };
-  constexpr std::array<std::string_view, kKinds> kNames = {"int8", "bf16", "fp32"};
-  std::array<double, kKinds> seconds{};
+// What one kind of arithmetic does at most, and its name.
+struct Arithmetic {
+  std::string_view name;
+  double operations_per_second;
+};
+
+// Seconds by kind of arithmetic.
+class Tally {
+ public:
+  void add(const Arithmetic& kind, double operations) {
+    std::size_t i = 0;
+    while (i < count_ && names_[i] != kind.name) ++i;
+    if (i == count_) names_[count_++] = kind.name;
+    seconds_[i] += operations / kind.operations_per_second;
+  }
+
+  // The kind that takes longest gives its name to all.
+  Bound bound() const {
+    Bound bound{0.0, names_[0]};
+    double longest = 0.0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      bound.seconds += seconds_[i];
+      if (seconds_[i] > longest) {
+        longest = seconds_[i];
+        bound.by = names_[i];
+      }
+    }
+    return bound;
+  }
+
+ private:
+  static constexpr std::size_t kKinds = 3;
+  std::array<std::string_view, kKinds> names_{};
+  std::array<double, kKinds> seconds_{};
+  std::size_t count_ = 0;
+};
+
+// `kind_of` tells the arithmetic of products with weights of a type.
+template <typename KindOf>
+Bound arithmetic(const ModelLayout& model, const PassWork& work, const KindOf& kind_of,
+                 const Arithmetic& attention) {
+  Tally tally;
   const auto all_tokens = static_cast<double>(work.tokens * work.sequences);
   for (const UnitInfo& unit : model.units) {
     const double rows =
         unit.kind == UnitKind::kHead ? static_cast<double>(work.logits) : all_tokens;
     for (const MatrixInfo& m : unit.matrices) {
-      const int kind = is_quantised(m.type())                                    ? kInt8
-                       : m.type() == DType::kBF16 && rates.bf16_per_second > 0.0 ? kBf16
-                                                                                 : kFp32;
-      seconds[kind] += 2.0 * static_cast<double>(m.rows() * m.columns()) * rows /
-                       rates.operations_per_second(m.type());
+      tally.add(kind_of(m.type()), 2.0 * static_cast<double>(m.rows() * m.columns()) * rows);
     }
   }
   const ModelConfig& c = model.config;
-  seconds[kFp32] += 4.0 * static_cast<double>(c.query_width() * c.layers * work.sequences) *
-                    keys_met(work) / rates.fp32_per_second;
-  double total = 0.0;
-  for (const double part : seconds) total += part;
-  return {total, kNames[std::max_element(seconds.begin(), seconds.end()) - seconds.begin()]};
+  tally.add(attention, 4.0 * static_cast<double>(c.query_width() * c.layers * work.sequences) *
+                           keys_met(work));
+  return tally.bound();
+}
+
+// Arithmetic, memory or link: whichever takes longest.
+Bound longest(const ModelLayout& model, const Plan& plan, const PassWork& work, Bound bound,
+              double read_bytes_per_second, double link_bytes_per_second) {
+  const auto consider = [&](double seconds, std::string_view by) {
+    if (seconds > bound.seconds) bound = {seconds, by};
+  };
+  const double read_bytes =
+      weight_bytes(model, work, [](std::size_t) { return true; }) + cache_bytes(model, plan, work);
+  consider(read_bytes / read_bytes_per_second, "read");
+  const double link_bytes = weight_bytes(
+      model, work, [&](std::size_t unit) { return plan.placement[unit] == Placement::kStreamed; });
+  consider(link_bytes / link_bytes_per_second, "link");
+  return bound;
 }
 
 }  // namespace
 
 Bound bound_of(const ModelLayout& model, const Plan& plan, const MachineRates& rates,
                const LinkSpeed& link, const PassWork& work) {
-  Bound bound = arithmetic(model, rates, work);
-  const auto consider = [&](double seconds, std::string_view by) {
-    if (seconds > bound.seconds) bound = {seconds, by};
+  const Arithmetic fp32{"fp32", rates.fp32_per_second};
+  const auto kind_of = [&](DType type) -> Arithmetic {
+    const double rate = rates.operations_per_second(type);
+    if (is_quantised(type)) return {"int8", rate};
+    return type == DType::kBF16 && rates.bf16_per_second > 0.0 ? Arithmetic{"bf16", rate} : fp32;
   };
-  const double read_bytes =
-      weight_bytes(model, work, [](std::size_t) { return true; }) + cache_bytes(model, plan, work);
-  consider(read_bytes / rates.read_bytes_per_second, "read");
-  const double link_rate =
-      link.bytes_per_second > 0.0 ? link.bytes_per_second : rates.copy_bytes_per_second;
-  const double link_bytes = weight_bytes(
-      model, work, [&](std::size_t unit) { return plan.placement[unit] == Placement::kStreamed; });
-  consider(link_bytes / link_rate, "link");
-  return bound;
+  return longest(model, plan, work, arithmetic(model, work, kind_of, fp32),
+                 rates.read_bytes_per_second,
+                 link.bytes_per_second > 0.0 ? link.bytes_per_second : rates.copy_bytes_per_second);
+}
+
+// Attention too is products of halves, which tensor cores could do.
+Bound bound_of(const ModelLayout& model, const Plan& plan, const GpuRates& rates,
+               const PassWork& work) {
+  const Arithmetic tensor{"tensor", rates.tensor_operations_per_second};
+  const Arithmetic fp32{"fp32", rates.f32_operations_per_second};
+  const auto kind_of = [&](DType type) {
+    return tile_type(type, plan.precision) == TileType::kF32 ? fp32 : tensor;
+  };
+  const bool wide = plan.precision == Precision::kHigh || plan.kv.type == KvType::kF32;
+  return longest(model, plan, work, arithmetic(model, work, kind_of, wide ? fp32 : tensor),
+                 rates.memory_bytes_per_second, rates.to_device.bytes_per_second);
 }
 
 }  // namespace sluice

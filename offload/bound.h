@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "layers/gpu.h"
 #include "layers/machine_rates.h"
 #include "layers/weights.h"
 #include "memory/link.h"
@@ -22,12 +23,15 @@ struct PassWork {
 
 struct Bound {
   double seconds;
-  std::string_view by;  // "read", "int8", "bf16", "fp32" or "link"
+  std::string_view by;  // "read", "int8", "bf16", "fp32", "tensor" or "link"
 };
 
 // The longest of: reading weights and cached keys and values, multiplying and adding, and copying
 // what is streamed.
 Bound bound_of(const ModelLayout& model, const Plan& plan, const MachineRates& rates,
                const LinkSpeed& link, const PassWork& work);
+// The same on a GPU: its own memory is read, and the link to it copied over.
+Bound bound_of(const ModelLayout& model, const Plan& plan, const GpuRates& rates,
+               const PassWork& work);
 
 }  // namespace sluice

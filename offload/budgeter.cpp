@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "memory/error.h"
 #include "memory/units.h"
@@ -16,7 +17,10 @@ constexpr std::size_t kDefaultSlots = 2;
 constexpr std::size_t kMaxSlots = 4;
 // Pieces smaller than this cost more in steps than they save in memory.
 constexpr std::size_t kSmallSlotBytes = 64_KiB;
-constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
+// Passes of more tokens than this are never the host's: any link brings weights sooner.
+constexpr std::size_t kMostHostTokens = 64;
+constexpr std::size_t kHostShares = 16;  // of the units that it could take, as many are tried
+constexpr std::size_t kSlotSizes = 10;   // the largest unit, its half, ... before the smallest
 
 KvType default_kv_type(const ModelLayout& model) {
   for (const UnitInfo& unit : model.units) {
@@ -53,6 +57,10 @@ std::vector<std::size_t> spread_order(std::size_t count) {
   return order;
 }
 
+double seconds(const Plan& plan) {
+  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+}
+
 class Search {
  public:
   Search(const ModelLayout& model, const Workload& workload, const PlanLimits& limits)
@@ -85,9 +93,6 @@ class Search {
     const auto consider = [&](Plan plan) {
       plan.limit_bytes = limits_.device_bytes;
       plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
-      const auto seconds = [](const Plan& p) {
-        return p.predicted.prefill_seconds + p.predicted.decode_seconds;
-      };
       if (!best || seconds(plan) < seconds(*best)) best = std::move(plan);
     };
     for (const std::size_t segment : segments()) {
@@ -110,6 +115,14 @@ class Search {
       }
     }
     if (!best) consider(least);
+    if (limits_.host_units) consider_host(*best, *limits_.host_units, hardware, best);
+    if (!limits_.host_units && limits_.gpu) {
+      const Plan streamed = *best;
+      const std::size_t most = host_candidates(streamed).size();
+      for (std::size_t share = 1; share <= std::min(kHostShares, most); ++share) {
+        consider_host(streamed, most * share / std::min(kHostShares, most), hardware, best);
+      }
+    }
     return *best;
   }
 
@@ -152,7 +165,7 @@ class Search {
                .layers = c.layers,
                .kv_heads = c.kv_heads,
                .head_dim = c.head_dim,
-               .pages = workload_.sequences * ceil_div(workload_.context_tokens, kPageTokens)};
+               .pages = workload_.cache_pages()};
     plan.precision = limits_.precision.value_or(default_precision(model_));
     plan.placement.assign(model_.units.size(), Placement::kStreamed);
     return plan;
@@ -188,6 +201,54 @@ class Search {
     return plan;
   }
 
+  // Streamed units that the host could compute instead: those of which nothing is on its way before
+  // it is known how large a pass is.
+  std::vector<std::size_t> host_candidates(const Plan& plan) const {
+    const Schedule schedule = make_schedule(model_, plan);
+    std::vector<std::size_t> units;
+    for (std::size_t unit = 0; unit < model_.units.size(); ++unit) {
+      if (plan.placement[unit] != Placement::kStreamed) continue;
+      if (model_.units[unit].kind != UnitKind::kFeedForward) continue;
+      const bool early =
+          std::any_of(schedule.prologue.begin(), schedule.prologue.end(),
+                      [&](const Step& step) { return schedule.pieces[step.piece].unit == unit; });
+      if (!early) units.push_back(unit);
+    }
+    return units;
+  }
+
+  // `plan` with `count` of its units taken by the host, spread along the layers so that the link
+  // always has something to bring meanwhile. Becomes the best if it is, or was asked for.
+  void consider_host(Plan plan, std::size_t count, const Hardware& hardware,
+                     std::optional<Plan>& best) const {
+    const std::vector<std::size_t> candidates = host_candidates(plan);
+    count = std::min(count, candidates.size());
+    if (count == 0) return;
+    const std::vector<std::size_t> order = spread_order(candidates.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      plan.placement[candidates[order[i]]] = Placement::kHost;
+    }
+    const std::size_t decode_tokens = std::min(workload_.sequences, plan.segment_tokens);
+    plan.host_tokens = limits_.host_units ? kMostHostTokens : host_tokens(plan, hardware);
+    if (plan.host_tokens < decode_tokens && !limits_.host_units) return;
+    plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
+    if (limits_.host_units || seconds(plan) < seconds(*best)) best = std::move(plan);
+  }
+
+  // The largest passes that are faster with the host's help than without.
+  std::size_t host_tokens(Plan plan, const Hardware& hardware) const {
+    const Schedule schedule = make_schedule(model_, plan);
+    const std::size_t keys = workload_.prompt_tokens + workload_.max_tokens / 2;
+    for (std::size_t tokens = kMostHostTokens; tokens > 0; tokens /= 2) {
+      const auto pass = [&](std::size_t upto) {
+        plan.host_tokens = upto;
+        return predict_pass_seconds(model_, plan, schedule, hardware, {tokens, keys, 1});
+      };
+      if (pass(tokens) < pass(0)) return tokens;
+    }
+    return 0;
+  }
+
   std::size_t limit() const {
     return limits_.device_bytes.value_or(std::numeric_limits<std::size_t>::max());
   }
@@ -198,8 +259,9 @@ class Search {
                 text("a limit of ", limit(), " bytes (", print_bytes(limit()),
                      ") can't be kept: the smallest that works here is ", b.total(), " bytes (",
                      print_bytes(b.total()), "): ", print_bytes(b.kv), " for ",
-                     workload_.sequences * workload_.context_tokens, " tokens of context, ",
-                     print_bytes(b.slots), " for ", least.slots, " slots, ",
+                     workload_.cache_tokens > 0 ? workload_.cache_tokens
+                                                : workload_.sequences * workload_.context_tokens,
+                     " tokens of context, ", print_bytes(b.slots), " for ", least.slots, " slots, ",
                      print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),

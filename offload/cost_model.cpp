@@ -12,7 +12,7 @@ double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
   return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
 }
 
-double attention_seconds(const ModelLayout& model, const Hardware& hardware, PassSize size) {
+double attention_seconds(const ModelLayout& model, const ComputeRates& hardware, PassSize size) {
   const ModelConfig& c = model.config;
   const double products = 4.0 * static_cast<double>(size.tokens) * static_cast<double>(size.keys) *
                           static_cast<double>(c.query_width());
@@ -20,7 +20,7 @@ double attention_seconds(const ModelLayout& model, const Hardware& hardware, Pas
 }
 
 // Norms, rotations, activations and quantising, around the matrix that ends here.
-double between_seconds(const ModelLayout& model, const Hardware& hardware, MatrixRole role,
+double between_seconds(const ModelLayout& model, const ComputeRates& hardware, MatrixRole role,
                        PassSize size) {
   const ModelConfig& c = model.config;
   const double tokens = static_cast<double>(size.tokens);
@@ -42,8 +42,8 @@ double between_seconds(const ModelLayout& model, const Hardware& hardware, Matri
 
 }  // namespace
 
-double predict_piece_seconds(const ModelLayout& model, const Hardware& hardware, const Piece& piece,
-                             PassSize size) {
+double predict_piece_seconds(const ModelLayout& model, const ComputeRates& hardware,
+                             const Piece& piece, PassSize size) {
   const UnitInfo& unit = model.units[piece.unit];
   const std::size_t rows = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
   double seconds = 0.0;
@@ -100,6 +100,17 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
             compute += piece_seconds[step.piece];
           }
           break;
+        case StepKind::kHost: {
+          const std::size_t bytes = size.tokens * model.config.width * sizeof(float);
+          compute += transfer_seconds(hardware.to_host, bytes) +
+                     transfer_seconds(hardware.to_device, bytes);
+          const std::size_t unit = schedule.pieces[step.piece].unit;
+          for (std::size_t p = step.piece;
+               p < schedule.pieces.size() && schedule.pieces[p].unit == unit; ++p) {
+            compute += predict_piece_seconds(model, hardware.host, schedule.pieces[p], size);
+          }
+          break;
+        }
         case StepKind::kLogits:
           // And the host looks through them for the next tokens.
           compute +=
@@ -109,7 +120,7 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
       }
     }
   };
-  const std::vector<Step>& steps = size.rows > 0 ? schedule.pass_with_logits : schedule.pass;
+  const std::vector<Step>& steps = schedule.pass(size.rows > 0, plan.host_computes(size.tokens));
   // Two passes, of which the second begins with the slots as any pass finds them.
   play(schedule.prologue);
   play(steps);
@@ -141,7 +152,7 @@ Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& s
                           static_cast<double>(ceil_div(w.sequences, decode_tokens));
   p.decode_seconds =
       p.decode_pass_seconds * static_cast<double>(w.max_tokens > 0 ? w.max_tokens - 1 : 0);
-  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model));
+  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode_tokens));
   return p;
 }
 

@@ -19,8 +19,8 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
                             const Hardware& hardware, PassSize size);
 
 // Computation alone, of one piece.
-double predict_piece_seconds(const ModelLayout& model, const Hardware& hardware, const Piece& piece,
-                             PassSize size);
+double predict_piece_seconds(const ModelLayout& model, const ComputeRates& hardware,
+                             const Piece& piece, PassSize size);
 
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                    const Hardware& hardware);

@@ -46,6 +46,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   if (warning_.empty()) warning_ = staging_warning;
   lend_workspace(ops);
   model_ = std::make_unique<Model>(layout, ops, workspace_);
+  if (plan_.host_tokens > 0) start_host();
   for (const Step& step : schedule_.prologue) run_copy(step);
   load_seconds_ = now_seconds() - begin;
 }
@@ -71,6 +72,19 @@ void Engine::lend_workspace(Ops& ops) {
     ops.use_scratch(arena_.lend(scratch.total(), "scratch"), scratch, plan_.precision);
   }
   assert(arena_.lent_bytes() == plan_.bytes.arena());
+}
+
+void Engine::start_host() {
+  HostStore vectors(layout_.vector_floats * sizeof(float));
+  vectors.pin(device_);
+  const auto* from = reinterpret_cast<const std::byte*>(weights_.vectors);
+  device_.copy(*compute_, Direction::kToHost, vectors.data(), from, vectors.size_bytes());
+  host_turn_ = device_.make_event();
+  compute_->record(*host_turn_);
+  host_turn_->synchronize();
+  const auto* begin = reinterpret_cast<const float*>(vectors.data());
+  host_ = std::make_unique<HostWorker>(layout_, plan_,
+                                       std::vector<float>(begin, begin + layout_.vector_floats));
 }
 
 void Engine::feed(std::span<const Feed> feeds) {
@@ -142,8 +156,10 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
 }
 
 void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) {
-  model_->begin_pass(shape);
-  for (const Step& step : shape.logit_rows > 0 ? schedule_.pass_with_logits : schedule_.pass) {
+  const bool host = host_ != nullptr && plan_.host_computes(shape.tokens);
+  model_->begin_pass(shape, workspace_.input);
+  if (host) host_->begin_pass(shape, staged);
+  for (const Step& step : schedule_.pass(shape.logit_rows > 0, host)) {
     switch (step.kind) {
       case StepKind::kInput: {
         const std::size_t bytes = shape.input_bytes(layout_.config);
@@ -156,6 +172,9 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
         break;
       case StepKind::kCompute:
         run_compute(step);
+        break;
+      case StepKind::kHost:
+        run_host(step, shape, staged);
         break;
       case StepKind::kLogits: {
         const std::size_t bytes = shape.logit_rows * layout_.config.vocab * sizeof(float);
@@ -188,6 +207,25 @@ void Engine::run_compute(const Step& step) {
   trace_.took_copy();
 }
 
+// The residual stream goes to the host, which waits for it, and comes back updated. What is
+// streamed for the units behind this one is on its way meanwhile.
+void Engine::run_host(const Step& step, const PassShape& shape, std::byte* staged) {
+  const std::size_t bytes = shape.tokens * layout_.config.width * sizeof(float);
+  std::byte* there = workspace_.input;  // the residual stream comes first in a pass's input
+  device_.copy(*compute_, Direction::kToHost, staged, there, bytes);
+  compute_->record(*host_turn_);
+  host_turn_->synchronize();
+  const double begin = now_seconds();
+  const std::size_t unit = schedule_.pieces[step.piece].unit;
+  for (std::size_t p = step.piece; p < schedule_.pieces.size() && schedule_.pieces[p].unit == unit;
+       ++p) {
+    host_->run(schedule_.pieces[p], weights_.units[unit] + schedule_.pieces[p].begin_bytes);
+  }
+  trace_.add_host(step.piece, {begin, now_seconds()});
+  device_.copy(*compute_, Direction::kToDevice, there, staged, bytes);
+  other_link_bytes_ += 2 * bytes;
+}
+
 void Engine::show_logits(const LogitsSink& sink) const {
   std::size_t row = 0;
   for (const PassPart& part : builder_.parts()) {
@@ -210,6 +248,7 @@ EngineCounters Engine::counters() const {
   EngineCounters counters = counters_;
   counters.copy_seconds = trace_.copy_seconds();
   counters.compute_seconds = trace_.compute_seconds();
+  counters.host_seconds = trace_.host_seconds();
   return counters;
 }
 

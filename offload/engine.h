@@ -14,6 +14,7 @@
 #include "memory/arena.h"
 #include "memory/host_store.h"
 #include "memory/kv_pages.h"
+#include "offload/host_worker.h"
 #include "offload/loader.h"
 #include "offload/pass_input.h"
 #include "offload/plan.h"
@@ -36,6 +37,7 @@ struct EngineCounters {
   double pass_seconds = 0.0;     // from a feed's first pass to its last logits
   double copy_seconds = 0.0;     // the link was busy with weights
   double compute_seconds = 0.0;  // the device was busy computing
+  double host_seconds = 0.0;     // the host was busy computing its units
 };
 
 // Owns all memory of a run: the arena on the device, the weights in host memory, the pages. After
@@ -74,11 +76,13 @@ class Engine {
 
  private:
   void lend_workspace(Ops& ops);
+  void start_host();
   void check(std::span<const Feed> feeds) const;
   void run(std::span<const Feed> feeds, const LogitsSink* sink);
   void run_pass(const PassShape& shape, std::byte* staged, float* logits);
   void run_copy(const Step& step);
   void run_compute(const Step& step);
+  void run_host(const Step& step, const PassShape& shape, std::byte* staged);
   void show_logits(const LogitsSink& sink) const;
 
   const ModelLayout& layout_;
@@ -95,6 +99,8 @@ class Engine {
   LoadedWeights weights_;
   Workspace workspace_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<HostWorker> host_;  // null: the host computes no units
+  std::unique_ptr<Event> host_turn_;
   PagePool pages_;
   std::vector<Sequence> sequences_;
   PassInputBuilder builder_;

@@ -170,10 +170,11 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   if (link.bytes_per_second <= 0.0) link.bytes_per_second = probe.copy_rate();
   hardware.to_device = link;
   hardware.to_host = link;
+  hardware.host = hardware;
   return hardware;
 }
 
-Hardware gpu_hardware(const GpuRates& rates, Precision precision) {
+Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeRates& host) {
   constexpr double kOfMemory = 0.8;
   constexpr double kOfTensorCores = 0.5;  // weights have to be decoded for them
   constexpr double kOfF32 = 0.35;
@@ -192,6 +193,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision) {
   hardware.step_seconds = kStepSeconds;
   hardware.to_device = rates.to_device;
   hardware.to_host = rates.to_host;
+  hardware.host = host;
   return hardware;
 }
 

@@ -15,10 +15,12 @@ PassShape Plan::largest_pass() const {
           .keys = workload.context_tokens};
 }
 
-std::size_t Plan::streamed_bytes(const ModelLayout& model) const {
+std::size_t Plan::streamed_bytes(const ModelLayout& model, std::size_t tokens) const {
   std::size_t total = 0;
   for (std::size_t unit = 0; unit < placement.size(); ++unit) {
-    if (placement[unit] == Placement::kStreamed) total += model.units[unit].size_bytes;
+    const bool streamed = placement[unit] == Placement::kStreamed ||
+                          (placement[unit] == Placement::kHost && !host_computes(tokens));
+    if (streamed) total += model.units[unit].size_bytes;
   }
   return total;
 }

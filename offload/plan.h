@@ -10,6 +10,7 @@
 #include "layers/model.h"
 #include "layers/weights.h"
 #include "memory/kv_pages.h"
+#include "memory/units.h"
 
 namespace sluice {
 
@@ -19,7 +20,14 @@ struct Workload {
   std::size_t prompt_tokens = 128;   // of each sequence
   std::size_t max_tokens = 128;      // to generate, of each sequence
   std::size_t context_tokens = 256;  // of each sequence: what its pages must hold
-  bool all_logits = false;           // logits of every token rather than each sequence's last
+  std::size_t cache_tokens =
+      0;                    // of all sequences together, in whole pages; 0: context_tokens each
+  bool all_logits = false;  // logits of every token rather than each sequence's last
+
+  std::size_t cache_pages() const {
+    return cache_tokens > 0 ? ceil_div(cache_tokens, kPageTokens)
+                            : sequences * ceil_div(context_tokens, kPageTokens);
+  }
 };
 
 // What must be kept, and what the user has fixed; the rest is the budgeter's to choose.
@@ -32,12 +40,16 @@ struct PlanLimits {
   std::optional<std::size_t> segment_tokens{};
   std::optional<KvType> kv_type{};
   std::optional<Precision> precision{};  // none: as default_precision says
+  // Feed-forward units of which the host computes small passes; none: as many as pay, where the
+  // device is a GPU, else 0.
+  std::optional<std::size_t> host_units{};
 };
 
 enum class Placement : std::uint8_t {
   kResident,  // on the device from start to end
   kStreamed,  // in host memory, copied through a slot in every pass
   kInPlace,   // in host memory, which is the device's own
+  kHost,      // in host memory; computed there in small passes, streamed in large ones
 };
 
 // Seconds, as the cost model tells them.
@@ -77,12 +89,16 @@ struct Plan {
   KvLayout kv;
   Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
+  // The host computes its units in passes of up to so many tokens.
+  std::size_t host_tokens = 0;
   PlanBytes bytes;
   Prediction predicted;
 
   // The most that a pass brings.
   PassShape largest_pass() const;
-  std::size_t streamed_bytes(const ModelLayout& model) const;  // in a pass that wants logits
+  bool host_computes(std::size_t tokens) const { return tokens <= host_tokens; }
+  // In a pass of so many tokens that wants logits.
+  std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
 };
 
 // Fills in plan.bytes from everything else, but for context, which it keeps.

@@ -17,6 +17,11 @@ Span* Trace::open(Lane lane, std::uint32_t piece) {
   return &entry.span;
 }
 
+void Trace::add_host(std::uint32_t piece, const Span& span) {
+  host_seconds_ += span.end_seconds - span.begin_seconds;
+  if (keep_) kept_.push_back({Lane::kHost, piece, span});
+}
+
 void Trace::settle(const Mark& mark) {
   settle(copies_, mark.copies);
   settle(computes_, mark.computed);

@@ -9,7 +9,7 @@
 
 namespace sluice {
 
-enum class Lane : std::uint8_t { kCompute, kLink };
+enum class Lane : std::uint8_t { kCompute, kLink, kHost };
 
 struct TraceEntry {
   Lane lane;
@@ -26,6 +26,8 @@ class Trace {
   Trace(std::size_t open_spans, bool keep);
 
   Span* open(Lane lane, std::uint32_t piece);
+  // The host has computed the unit of a piece: its spans are complete at once.
+  void add_host(std::uint32_t piece, const Span& span);
   // A streamed piece is computed: the copy that brought it is settled with the computation.
   void took_copy() { ++taken_; }
 
@@ -40,6 +42,7 @@ class Trace {
 
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
+  double host_seconds() const { return host_seconds_; }
   const std::vector<TraceEntry>& entries() const { return kept_; }
 
  private:
@@ -55,6 +58,7 @@ class Trace {
   Ring copies_;
   Ring computes_;
   std::size_t taken_ = 0;
+  double host_seconds_ = 0.0;
   std::vector<TraceEntry> kept_;
 };
 

@@ -6,8 +6,10 @@ namespace sluice {
 void few_tokens_int8(DType type, cudaStream_t stream, const FewTokensBatch& batch,
                      std::span<const Touch> touches) {
   with_quantised(type, [&]<DType kType>() {
-    launch_few_tokens<QuantisedSlice<kType, Int8Group>, 1, 2, 4, 8, 16>("product of few tokens",
-                                                                        stream, batch, touches);
+    if (batch.tokens > 8) return launch_some_tokens<kType, Int8Group, 2>(stream, batch, touches);
+    if (batch.tokens > 2) return launch_some_tokens<kType, Int8Group, 1>(stream, batch, touches);
+    launch_few_tokens<QuantisedSlice<kType, Int8Group>, 1, 2>("product of few tokens", stream,
+                                                              batch, touches);
   });
 }
 

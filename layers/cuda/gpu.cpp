@@ -2,6 +2,7 @@
 #include "layers/gpu.h"
 
 #include "layers/cuda/ops_cuda.h"
+#include "layers/cuda/peaks.h"
 #include "memory/cuda/device_cuda.h"
 
 namespace sluice {
@@ -27,6 +28,10 @@ class CudaGpu final : public Gpu {
             .f32_operations_per_second = processor_cycles * f32_operations_per_cycle(),
             .to_device = device_.measure_link(Direction::kToDevice),
             .to_host = device_.measure_link(Direction::kToHost)};
+  }
+
+  GpuRates measure_peaks(std::size_t most_bytes) override {
+    return sluice::measure_peaks(device_, most_bytes);
   }
 
  private:

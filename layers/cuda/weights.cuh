@@ -14,11 +14,13 @@
 
 namespace sluice {
 
-// 32 columns of a row, each meaning scale (q - offset) - minus_min.
-struct RowGroup {
-  unsigned quads[8];  // byte i of quads[j]: q of column 4 j + i; of bytes: q - offset, signed
-  float scale[2];     // of all columns, or of the first and last 16
+// What 32 columns of a row mean: scale (q - offset) - minus_min.
+struct RowScales {
+  float scale[2];  // of all columns, or of the first and last 16
   float minus_min[2];
+};
+struct RowGroup : RowScales {
+  unsigned quads[8];  // byte i of quads[j]: q of column 4 j + i; of bytes: q - offset, signed
 };
 
 __device__ __forceinline__ unsigned load_word(const std::byte* at) {
@@ -37,7 +39,7 @@ __device__ __forceinline__ float small_to_float(int value) {
 }
 
 template <DType kType>
-__device__ __forceinline__ void load_scales(const std::byte* block, int g, int row, RowGroup& to) {
+__device__ __forceinline__ void load_scales(const std::byte* block, int g, int row, RowScales& to) {
   constexpr BlockLayout kLayout = block_layout(kType);
   const float d = load_half(block + 2 * row);
   float m = 0.0f;
@@ -100,6 +102,32 @@ __device__ __forceinline__ void load_values(const std::byte* group, int row, Row
     if constexpr (kLayout.bits) q |= (bits >> j & kEveryByte) << kLayout.bits_shift();
     to.quads[j] = q;
   }
+}
+
+// Quads j and j + 4 of a row, j < 4 known at run time: they share their words.
+template <BlockLayout kLayout>
+__device__ __forceinline__ uint2 load_quad_pair(const std::byte* group, int row, int j) {
+  constexpr unsigned kEveryByte = 0x01010101;
+  group += sizeof(unsigned) * row;
+  uint2 q{0, 0};
+  if constexpr (kLayout.bytes) {
+    q = {load_word(group + 64 * j) ^ 0x80808080u, load_word(group + 64 * (j + 4)) ^ 0x80808080u};
+  }
+  if constexpr (kLayout.nibbles) {
+    const unsigned both = load_word(group + kLayout.nibbles_at() + 64 * j);
+    q = {both & kEveryByte * 15, both >> 4 & kEveryByte * 15};
+  }
+  if constexpr (kLayout.pairs) {
+    const std::byte* planes = group + kLayout.pairs_at();
+    q.x |= (load_word(planes) >> 2 * j & kEveryByte * 3) << kLayout.pairs_shift();
+    q.y |= (load_word(planes + 64) >> 2 * j & kEveryByte * 3) << kLayout.pairs_shift();
+  }
+  if constexpr (kLayout.bits) {
+    const unsigned bits = load_word(group) >> j;
+    q.x |= (bits & kEveryByte) << kLayout.bits_shift();
+    q.y |= (bits >> 4 & kEveryByte) << kLayout.bits_shift();
+  }
+  return q;
 }
 
 // Group `g` of the block at `block`, row `row` of the panel.

@@ -279,30 +279,29 @@ CudaClocks DeviceCuda::clocks() const {
           ask(cudaDevAttrMemoryClockRate) * kKilohertz * kEdgesPerClock * bus_bytes};
 }
 
-LinkSpeed DeviceCuda::measure_link(Direction direction) {
-  constexpr std::size_t kBytes = 4_MiB;
+LinkSpeed DeviceCuda::measure_link(Direction direction, std::size_t bytes) {
   constexpr int kCopies = 8;
-  HostStore host(kBytes);
-  std::memset(host.data(), 0, kBytes);
+  HostStore host(bytes);
+  std::memset(host.data(), 0, bytes);
   host.pin(*this);
   void* there = nullptr;
-  check_cuda(cudaMalloc(&there, kBytes), "taking memory to measure the link");
+  check_cuda(cudaMalloc(&there, bytes), "taking memory to measure the link");
   const std::unique_ptr<void, decltype(&cudaFree)> owner(there, &cudaFree);
   CudaStream stream(*this);
   CudaEvent done(*this);
-  const auto copy_all = [&](int copies, std::size_t bytes) {
+  const auto copy_all = [&](int copies, std::size_t each_bytes) {
     auto* device = static_cast<std::byte*>(there);
     const bool up = direction == Direction::kToDevice;
     for (int i = 0; i < copies; ++i) {
-      copy(stream, direction, up ? device : host.data(), up ? host.data() : device, bytes);
+      copy(stream, direction, up ? device : host.data(), up ? host.data() : device, each_bytes);
     }
     stream.record(done);
     done.synchronize();
   };
-  copy_all(1, kBytes);
-  const double seconds = best_seconds(3, [&] { copy_all(kCopies, kBytes); });
+  copy_all(1, bytes);
+  const double seconds = best_seconds(3, [&] { copy_all(kCopies, bytes); });
   const double latency = best_seconds(3, [&] { copy_all(1, 1); });
-  return {.bytes_per_second = kCopies * static_cast<double>(kBytes) / seconds,
+  return {.bytes_per_second = kCopies * static_cast<double>(bytes) / seconds,
           .latency_seconds = latency};
 }
 

@@ -24,6 +24,8 @@ struct CudaClocks {
 // spans are left as they are until they are asked for, since events with times cost time.
 class DeviceCuda final : public Device {
  public:
+  static constexpr std::size_t kLinkProbeBytes = std::size_t{4} << 20;
+
   // Throws Error{kDevice} where there is no driver, one that is too old, or no such GPU.
   explicit DeviceCuda(int gpu);
   ~DeviceCuda() override;
@@ -48,8 +50,9 @@ class DeviceCuda final : public Device {
   std::size_t free_bytes() const;
   // As the driver tells them.
   CudaClocks clocks() const;
-  // By copying from pinned memory for some milliseconds.
-  LinkSpeed measure_link(Direction direction);
+  // By copying to or from pinned memory for some milliseconds, `bytes` at a time, and as many of
+  // the device's memory.
+  LinkSpeed measure_link(Direction direction, std::size_t bytes = kLinkProbeBytes);
   void time_spans();
   // Calls `work`, which makes the driver take memory of its own, and counts what it took.
   template <typename Work>

@@ -83,11 +83,12 @@ bool bench_overlap(const ModelFile& file, const ModelLayout& layout, int rounds)
   resident.prompt_seconds();
   std::vector<double> computing;
   for (int i = 0; i < 3; ++i) computing.push_back(resident.prompt_seconds());
-  const double streamed_bytes =
-      static_cast<double>(kPasses * make_test_plan(layout, 1).streamed_bytes(layout));
+  const double streamed_bytes = static_cast<double>(
+      kPasses * make_test_plan(layout, 1).streamed_bytes(layout, kSegmentTokens));
   const LinkSpeed link{.bytes_per_second = streamed_bytes / median(computing)};
   std::printf("overlap: %zu passes of %zu tokens, %s streamed a pass at %s\n", kPasses,
-              kSegmentTokens, print_bytes(make_test_plan(layout, 1).streamed_bytes(layout)).c_str(),
+              kSegmentTokens,
+              print_bytes(make_test_plan(layout, 1).streamed_bytes(layout, kSegmentTokens)).c_str(),
               print_rate(link.bytes_per_second).c_str());
 
   const std::size_t slot_counts[] = {1, 2, 3};

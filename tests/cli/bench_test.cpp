@@ -79,10 +79,41 @@ TEST_CASE("bench: takes a lower instruction set, and a device behind a link") {
   CHECK(json["machine"]["isa"] == "baseline");
   check_peaks(json["machine"]);
   check_rows(json["rows"]);
+  CHECK(json["machine"]["device_limit_bytes"] == 1 << 20);
+  CHECK(json["machine"]["streamed_bytes_per_pass"] > 0);
   for (const nlohmann::json& row : json["rows"]) {
+    REQUIRE(row.contains("overlap"));
+    CHECK(row["overlap"] > 0.9);
     CHECK(row["bound_by"] == "link");
     CHECK(row["fraction"] < 1.25);  // what was sent ahead of the first pass is free
   }
+}
+
+TEST_CASE("bench: only the first of many sequences has room for a long prompt") {
+  const nlohmann::json json =
+      bench({"tiny", "--weights", "q8_0", "--prompt-tokens", "32,512", "--max-tokens", "2",
+             "--sequences", "1,8,32", "--warm-up", "0", "--device", "sim"});
+  check_rows(json["rows"]);
+  // Batches after 512 tokens are after 128, and those after 32 come but once.
+  REQUIRE(json["rows"].size() == 8);
+  for (const nlohmann::json& row : json["rows"]) {
+    CHECK(!row.contains("overlap"));
+    CHECK((row["case"] != "batch" || row["tokens"] <= 128));
+  }
+  constexpr std::size_t kTokens = 512 + 31 * 128;
+  constexpr std::size_t kTokenBytes = 2 * 2 * 128 * 2;  // key and value, 2 layers of 128 halves
+  CHECK(json["machine"]["device_bytes"] > kTokens * kTokenBytes);
+  CHECK(json["machine"]["device_bytes"] < 32 * 512 * kTokenBytes);
+}
+
+TEST_CASE("bench: layers that share their bytes are as many, of the same size") {
+  const auto device_bytes = [](const char* layers) {
+    const nlohmann::json json = bench({"tiny", "--drawn-layers", layers, "--prompt-tokens", "8",
+                                       "--max-tokens", "2", "--sequences", "1", "--device", "sim"});
+    check_rows(json["rows"]);
+    return json["machine"]["device_bytes"];
+  };
+  CHECK(device_bytes("1") == device_bytes("0"));
 }
 
 TEST_CASE("bench: what can't be measured is one line") {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "cli/memory_model.h"
 #include "cli/output_file.h"
 #include "cli/synthetic_model.h"
 #include "cli/tokenizer.h"
@@ -74,6 +75,24 @@ TEST_CASE("synth: the same seed gives the same file on any number of threads, an
   synth_tiny(folder / "c", "q4_k", "2");
   CHECK(read_bytes(folder / "a") == read_bytes(folder / "b"));
   CHECK(read_bytes(folder / "a") != read_bytes(folder / "c"));
+}
+
+TEST_CASE("synth: layers that aren't drawn have the bytes of those that are, and no place") {
+  const SyntheticModel all(*find_shape("tiny"), DType::kQ4_0, 1);
+  const SyntheticModel one(*find_shape("tiny"), DType::kQ4_0, 1, 1);
+  CHECK(one.file_bytes() < all.file_bytes());
+  CHECK(one.weight_bytes() == all.weight_bytes());
+  const MemoryModel memory(one, {}, nullptr);
+  const auto refused = testing::failure_of([&] { ModelFile::open(memory.path()); });
+  CHECK(refused.says("within tensor"));
+  const ModelFile file = ModelFile::open(memory.path(), Overlaps::kAllowed);
+  const auto bytes = [&](const char* name) { return file.tensor_bytes(file.tensor(name)); };
+  for (const char* end : {"attn_norm.weight", "attn_k.weight", "ffn_down.weight"}) {
+    CAPTURE(end);
+    CHECK(bytes(("blk.1." + std::string(end)).c_str()).data() ==
+          bytes(("blk.0." + std::string(end)).c_str()).data());
+  }
+  CHECK(bytes("output_norm.weight").data() != bytes("blk.0.attn_norm.weight").data());
 }
 
 TEST_CASE("synth: every byte has its token, and the vocabulary is as long as the embedding") {

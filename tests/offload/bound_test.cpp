@@ -66,7 +66,7 @@ TEST_CASE("bound: each type of weights is held against its own arithmetic") {
 TEST_CASE("bound: what is streamed crosses the link in every pass, the head where it is wanted") {
   const Tiny tiny(DType::kF16);
   const Plan plan = tiny.model.plan(kWorkload, {.device_bytes = 4u << 20, .slots = 2});
-  REQUIRE(plan.streamed_bytes(tiny.model.layout) == 0);  // there is room: nothing streams
+  REQUIRE(plan.streamed_bytes(tiny.model.layout, 1) == 0);  // there is room: nothing streams
   const LinkSpeed link{.bytes_per_second = 1.0};
   const Bound none = bound_of(tiny.model.layout, plan, kEndless, link, {2, 1, 16, 0, 1});
   CHECK(none.seconds < 1.0);
@@ -76,4 +76,37 @@ TEST_CASE("bound: what is streamed crosses the link in every pass, the head wher
   const Bound bound = bound_of(tiny.model.layout, streamed, kEndless, link, {2, 1, 16, 0, 1});
   CHECK(bound.by == "link");
   CHECK(bound.seconds == doctest::Approx(2 * (2 * 2 * kLayerWeights + kHeadWeights)));
+}
+
+TEST_CASE("bound: a GPU multiplies by tensor cores, but for what has to stay in f32") {
+  const PassWork prompt = {1, 1, 16, 0, 1};
+  const GpuRates rates{1e30, 2.0, 1.0, {1e30, 0.0}, {}};
+  const auto bound = [&](DType type, Precision precision) {
+    const Tiny tiny(type);
+    const Plan plan = tiny.model.plan(kWorkload, {.in_place = true, .precision = precision});
+    return bound_of(tiny.model.layout, plan, rates, prompt);
+  };
+  const Bound halves = bound(DType::kF16, Precision::kNormal);
+  const double keys = 16 * 17 / 2;
+  CHECK(halves.by == "tensor");
+  CHECK(
+      halves.seconds ==
+      doctest::Approx((2 * 16 * 2 * kLayerWeights + 2 * kHeadWeights + 2 * 4 * 256 * keys) / 2.0));
+  CHECK(bound(DType::kQ4_K, Precision::kNormal).by == "tensor");
+  CHECK(bound(DType::kQ4_K, Precision::kHigh).by == "fp32");
+  CHECK(bound(DType::kF32, Precision::kNormal).by == "fp32");
+}
+
+TEST_CASE("bound: a GPU reads its own memory, and is sent what is streamed") {
+  const Tiny tiny(DType::kF16);
+  Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
+  const PassWork work = {2, 1, 16, 0, 1};
+  const double weights = 2 * (2 * 2 * kLayerWeights + kHeadWeights);
+  const GpuRates slow_memory{1.0, 1e30, 1e30, {1e30, 0.0}, {}};
+  CHECK(bound_of(tiny.model.layout, plan, slow_memory, work).by == "read");
+  const GpuRates slow_link{1e30, 1e30, 1e30, {1.0, 0.0}, {}};
+  plan.placement.assign(plan.placement.size(), Placement::kStreamed);
+  const Bound bound = bound_of(tiny.model.layout, plan, slow_link, work);
+  CHECK(bound.by == "link");
+  CHECK(bound.seconds == doctest::Approx(weights));
 }

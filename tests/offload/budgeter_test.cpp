@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "memory/units.h"
 #include "offload/cost_model.h"
 #include "offload/schedule.h"
@@ -56,6 +58,31 @@ TEST_CASE("budgeter: more memory never gives a slower plan") {
   }
 }
 
+TEST_CASE(
+    "budgeter: beside a slow link the host takes units of a GPU's small passes, not of large") {
+  const TestModel model(tiny_reference("quants").gguf);
+  const Workload workload{.prompt_tokens = 200, .max_tokens = 64, .context_tokens = 264};
+  PlanLimits limits{.gpu = true};
+  limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits) + 30'000;
+  Hardware hardware = test_hardware();
+  hardware.to_device = {.bytes_per_second = 1e8, .latency_seconds = 1e-6};
+  hardware.to_host = hardware.to_device;
+  const auto host_units = [&](const Plan& plan) {
+    return std::ranges::count(plan.placement, Placement::kHost);
+  };
+  const Plan slow = make_plan(model.layout, workload, limits, hardware);
+  CHECK(host_units(slow) > 0);
+  CHECK(slow.host_computes(1));
+  CHECK(!slow.host_computes(200));
+  PlanLimits none = limits;
+  none.host_units = 0;
+  const Plan streamed = make_plan(model.layout, workload, none, hardware);
+  CHECK(host_units(streamed) == 0);
+  CHECK(slow.predicted.decode_pass_seconds < 0.8 * streamed.predicted.decode_pass_seconds);
+  hardware.to_device.bytes_per_second = 1e12;
+  CHECK(host_units(make_plan(model.layout, workload, limits, hardware)) == 0);
+}
+
 TEST_CASE("cost model: a pass takes as long as the longer of copying and computing, or their sum") {
   const TestModel model(tiny_reference("f32").gguf);
   Plan plan = model.plan({}, {});
@@ -76,7 +103,7 @@ TEST_CASE("cost model: a pass takes as long as the longer of copying and computi
   for (const Piece& piece : make_schedule(model.layout, plan).pieces) {
     computing += predict_piece_seconds(model.layout, hardware, piece, size);
   }
-  const double bytes = static_cast<double>(plan.streamed_bytes(model.layout));
+  const double bytes = static_cast<double>(plan.streamed_bytes(model.layout, size.tokens));
   for (const double ratio : {0.2, 1.0, 5.0}) {  // copying to computing
     CAPTURE(ratio);
     hardware.to_device.bytes_per_second = bytes / (ratio * computing);

@@ -90,6 +90,25 @@ TEST_CASE("engine: tiny models of every kind agree with Transformers") {
   }
 }
 
+TEST_CASE("engine: units that the host computes in small passes change no bit of the logits") {
+  for (const char* name : {"f32", "quants"}) {
+    const TinyReference& reference = tiny_reference(name);
+    const TestModel model(reference.gguf);
+    const Sequences sequences = unequal_sequences(reference, 3);
+    const AllLogits truth = plain_truth(model, sequences);
+    const Workload workload = workload_for(sequences);
+    for (const std::size_t segment : {1, 5, 64, 512}) {
+      PlanLimits limits{.slots = 2, .segment_tokens = segment, .host_units = 99};
+      limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits) + 20'000;
+      const Plan plan = model.plan(workload, limits);
+      CAPTURE(name);
+      CAPTURE(segment);
+      CHECK(std::ranges::count(plan.placement, Placement::kHost) > 0);
+      check_plan(model, plan, {.bytes_per_second = 1e9}, sequences, truth);
+    }
+  }
+}
+
 TEST_CASE("engine: no limit, slot count, segment or batch changes a bit of the logits") {
   for (const char* name : {"f32", "quants"}) {
     const TinyReference& reference = tiny_reference(name);

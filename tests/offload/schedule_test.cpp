@@ -55,13 +55,18 @@ TEST_CASE("schedule: any run of passes finds each piece in the slot where it loo
     for (Placement& p : plan.placement) {
       p = random() % 3 == 0 ? Placement::kResident : Placement::kStreamed;
     }
+    for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+      const bool may = model.layout.units[unit].kind == UnitKind::kFeedForward;
+      if (may && random() % 2 == 0) plan.placement[unit] = Placement::kHost;
+    }
+    plan.host_tokens = 1;
     const Schedule schedule = make_schedule(model.layout, plan);
     SlotRing ring{plan.slots};
     ring.play(schedule, schedule.prologue);
     std::size_t computed = 0;
     for (int pass = 0; pass < 6; ++pass) {
       const bool logits = random() % 2 == 0;
-      const std::vector<Step>& steps = logits ? schedule.pass_with_logits : schedule.pass;
+      const std::vector<Step>& steps = schedule.pass(logits, random() % 2 == 0);
       ring.play(schedule, steps);
       for (const Step& step : steps) {
         computed += step.kind == StepKind::kCompute && schedule.streamed[step.piece] ? 1 : 0;

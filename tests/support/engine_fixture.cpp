@@ -10,6 +10,7 @@ Hardware test_hardware() {
   hardware.attention_operations_per_second = 100e9;
   hardware.element_seconds = 1e-9;
   hardware.step_seconds = 2e-6;
+  hardware.host = hardware;
   return hardware;
 }
 
