@@ -91,7 +91,7 @@ class Bench {
     machine.precision = precision_name(plan_.precision);
     machine.limit_bytes = plan_.limit_bytes;
     machine.device_bytes = plan_.bytes.total();
-    machine.streamed_bytes = plan_.streamed_bytes(model_.layout);
+    machine.streamed_bytes = plan_.streamed_bytes(model_.layout, plan_.workload.sequences);
   }
 
  private:
