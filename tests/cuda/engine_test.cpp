@@ -81,6 +81,18 @@ void check_at_limit(const TestModel& model, PlanLimits limits, std::size_t index
   check_clean();
 }
 
+void check_at_each_limit(const std::string& name) {
+  CAPTURE(name);
+  const TinyReference& reference = tiny_reference(name);
+  const TestModel model(reference.gguf);
+  const std::vector<std::int32_t> prompt = prompt_of(reference, 70);
+  const Generated truth = on_sim(model, {}, prompt);
+  for (std::size_t index = 0; index < kLimits; ++index) {
+    CAPTURE(index);
+    check_at_limit(model, {}, index, prompt, truth, {.seed = 100 + index});
+  }
+}
+
 }  // namespace
 
 TEST_CASE("engine on a GPU: tiny models of every kind answer as sim does, at the ends of limits") {
@@ -102,17 +114,12 @@ TEST_CASE("engine on a GPU: tiny models of every kind answer as sim does, at the
 }
 
 TEST_CASE("engine on a GPU: at each of 10 limits the tokens are sim's, however streams dawdle") {
-  for (const char* name : {"f32", "quants", "k_quants"}) {
-    CAPTURE(name);
-    const TinyReference& reference = tiny_reference(name);
-    const TestModel model(reference.gguf);
-    const std::vector<std::int32_t> prompt = prompt_of(reference, 70);
-    const Generated truth = on_sim(model, {}, prompt);
-    for (std::size_t index = 0; index < kLimits; ++index) {
-      CAPTURE(index);
-      check_at_limit(model, {}, index, prompt, truth, {.seed = 100 + index});
-    }
-  }
+  check_at_each_limit("quants");
+}
+
+TEST_CASE("engine on a GPU: at each of 10 limits other models' tokens are sim's, too" *
+          doctest::test_suite("slow")) {
+  for (const char* name : {"f32", "bf16", "k_quants"}) check_at_each_limit(name);
 }
 
 TEST_CASE("engine on a GPU: segments, slots and orders of threads change no token") {

@@ -144,6 +144,17 @@ TEST_CASE("kernels: attention of whole prompts is right, over pages and several 
   check_in_each_order({128, 1, 2, KvType::kF16}, {{470, 60}});
 }
 
+TEST_CASE("kernels: attention is right for numbers of keys up to 513" *
+          doctest::test_suite("slow")) {
+  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    for (std::size_t keys = 1; keys <= kChunkKeys + 1; keys += keys < 130 ? 1 : 6) {
+      const std::size_t tokens = std::min<std::size_t>(keys, keys % 9 + 1);
+      check_in_each_order({keys % 2 == 0 ? 64ul : 96ul, 1, keys % 8 + 1, type},
+                          {{keys - tokens, tokens}});
+    }
+  }
+}
+
 TEST_CASE("kernels: attention takes heads of 512 values, and refuses larger ones") {
   check_in_each_order({300, 1, 2, KvType::kF16}, {{70, 9}});
   check_in_each_order({512, 1, 2, KvType::kF32}, {{60, 9}});

@@ -136,6 +136,24 @@ TEST_CASE("kernels: products of few tokens with float weights are right for any 
   }
 }
 
+TEST_CASE("kernels: products of few tokens are right for every number of tokens, rows and columns" *
+          doctest::test_suite("slow")) {
+  TestGpu gpu;
+  for (const ProductKind kind : product_kinds()) {
+    CAPTURE(dtype_info(kind.type).name);
+    CAPTURE(static_cast<int>(kind.form));
+    for (const std::size_t columns : {32, 96, 288, 512, 1056}) {
+      const Cases cases = make_cases(kind, {{15, columns}, {50, columns}, {1, columns}});
+      in_each_order([&] {
+        for (std::size_t tokens = 1; tokens <= kFewTokens; ++tokens) {
+          CAPTURE(tokens);
+          run_batch(gpu, cases, tokens, tokens % 2 == 0);
+        }
+      });
+    }
+  }
+}
+
 TEST_CASE("kernels: a token's product has the same bits for every number of tokens in a call") {
   TestGpu gpu;
   for (const ProductKind kind : product_kinds()) {
