@@ -192,6 +192,7 @@ struct Work {
   unsigned parts;   // blocks of threads for a block of queries
   unsigned chunks;  // met apart: blocks of threads along z; 1 where each meets all of them
   float* states;    // null where states stay inside
+  bool skip_tiles;  // blocks that are on_tiles are done already
 };
 
 // Grid: [query blocks x parts][kv heads][chunks].
@@ -205,6 +206,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
   const auto heads = static_cast<unsigned>(a.heads);
   const unsigned group = heads / kv_heads;
   const QueryBlock block = a.blocks[blockIdx.x / work.parts];
+  if (work.skip_tiles && on_tiles(block, group)) return;
   const Queries q = choose_queries(block, group, blockIdx.x % work.parts);
   if (q.count == 0) return;
 
@@ -328,8 +330,7 @@ auto attend_kernel(std::size_t head_dim) {
 }  // namespace
 
 void attend_pages(cudaStream_t stream, const AttentionArgs& args, const AttentionStates& states,
-                  std::size_t processors) {
-  if (attend_tiles(stream, args)) return;
+                  std::size_t processors, bool halves) {
   const KvLayout& layout = args.kv.layout;
   if (layout.head_dim > kLargestHead) {
     throw Error(ErrorKind::kUsage,
@@ -337,15 +338,19 @@ void attend_pages(cudaStream_t stream, const AttentionArgs& args, const Attentio
                      " that attention on a GPU takes; use --device cpu"));
   }
   const std::size_t group = args.heads / layout.kv_heads;
-  // Blocks of one token each, where there are as many as tokens.
-  const std::size_t tokens = args.block_count == args.tokens ? 1 : gpu_query_block_tokens(group);
+  const bool single = args.block_count == args.tokens;  // each block is a token
+  const bool all_on_tiles = group >= kLeastTileQueries;
+  const bool tiles = halves && (all_on_tiles || !single) && attend_tiles(stream, args);
+  if (tiles && all_on_tiles) return;
+  const std::size_t tokens = single ? 1 : gpu_query_block_tokens(group);
   const std::size_t parts = ceil_div(tokens * group, static_cast<std::size_t>(kQueries));
   const std::size_t chunks = ceil_div(args.keys, kChunkPages * kPageTokens);
   const std::size_t blocks = args.block_count * parts * layout.kv_heads;
-  const bool apart =
-      chunks > 1 && blocks < 2 * processors && args.tokens * chunks <= states.capacity_rows;
+  // What is on tiles leaves no states to merge.
+  const bool apart = !tiles && chunks > 1 && blocks < 2 * processors &&
+                     args.tokens * chunks <= states.capacity_rows;
   const Work work{static_cast<unsigned>(parts), apart ? static_cast<unsigned>(chunks) : 1,
-                  apart ? states.begin : nullptr};
+                  apart ? states.begin : nullptr, tiles};
   const std::size_t state_bytes =
       args.tokens * chunks * attention_state_floats(args.heads, layout.head_dim) * sizeof(float);
   Touches touches = attention_reads(args);

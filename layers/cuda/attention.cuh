@@ -27,8 +27,15 @@ inline Touch attention_output(const AttentionArgs& a) {
                 a.tokens * activation_row_bytes(ActivationForm::kF32, columns));
 }
 
-// On the tensor cores, where the shape suits them: halves in pages, heads of 64 to 128 values, and
-// enough queries. Says whether it did.
+// Blocks of fewer queries than this are bound by reading keys and values. Which kernel takes a
+// block depends on the block alone, so that a result doesn't depend on what else is in the call.
+inline constexpr unsigned kLeastTileQueries = 16;
+__host__ __device__ __forceinline__ bool on_tiles(const QueryBlock& block, unsigned group) {
+  return static_cast<unsigned>(block.tokens) * group >= kLeastTileQueries;
+}
+
+// The blocks that are on_tiles, on the tensor cores, where pages are of halves and heads of 64 to
+// 128 values; says whether they are.
 bool attend_tiles(cudaStream_t stream, const AttentionArgs& args);
 
 }  // namespace sluice

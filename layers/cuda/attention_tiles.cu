@@ -19,9 +19,6 @@ constexpr int kKeyTiles = kPageKeys / 8;
 constexpr int kValuesPerLoad = 8;  // halves in sixteen bytes
 // A row and one load, so that eight rows of a column of squares lie in different banks.
 constexpr int kKeyStride = kPageKeys / kValuesPerLoad + 1;
-// Fewer queries than this are bound by reading keys and values.
-constexpr std::size_t kLeastQueries = 16;
-
 __device__ __forceinline__ unsigned pack(float low, float high) {
   const __half2 both = __floats2half2_rn(low, high);
   return *reinterpret_cast<const unsigned*>(&both);
@@ -206,6 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(AttentionArgs a) {
   const auto kv_heads = static_cast<unsigned>(layout.kv_heads);
   const unsigned group = heads / kv_heads;
   const QueryBlock block = a.blocks[gridDim.x - 1 - blockIdx.x];
+  if (!on_tiles(block, group)) return;
   const unsigned count = static_cast<unsigned>(block.tokens) * group;  // kRows at most
   const auto first_position = static_cast<unsigned>(block.first_position);
   const unsigned end = first_position + static_cast<unsigned>(block.tokens);
@@ -256,9 +254,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(AttentionArgs a) {
 
 bool attend_tiles(cudaStream_t stream, const AttentionArgs& args) {
   const KvLayout& layout = args.kv.layout;
-  const std::size_t group = args.heads / layout.kv_heads;
-  if (layout.type != KvType::kF16 || group > kRows) return false;
-  if (args.tokens * group < kLeastQueries * args.block_count) return false;
+  if (layout.type != KvType::kF16 || args.heads / layout.kv_heads > kRows) return false;
   const auto run = [&](auto* kernel) {
     const LaunchShape shape{
         dim3(static_cast<unsigned>(args.block_count), static_cast<unsigned>(layout.kv_heads)),

@@ -75,7 +75,8 @@ struct AttentionStates {
 // Each chunk gives one state and states are merged in order, so it doesn't matter whether chunks
 // are met by one block of threads or by many.
 // `processors`: how many the device has, to tell whether chunks are worth being met apart.
+// `halves`: queries and softmax's weights may be rounded to halves, for the tensor cores.
 void attend_pages(cudaStream_t stream, const AttentionArgs& args, const AttentionStates& states,
-                  std::size_t processors);
+                  std::size_t processors, bool halves);
 
 }  // namespace sluice

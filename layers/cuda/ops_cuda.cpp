@@ -90,7 +90,7 @@ void OpsCuda::rotate(Stream& stream, const RotateArgs& args) {
 }
 
 void OpsCuda::attend(Stream& stream, const AttentionArgs& args) {
-  attend_pages(cuda(stream), args, states_, device_.processors());
+  attend_pages(cuda(stream), args, states_, device_.processors(), precision_ == Precision::kNormal);
   for (std::size_t i = 0; i < kActivationForms; ++i) {
     const auto form = static_cast<ActivationForm>(i);
     if (form == ActivationForm::kF32 || !args.out.wants(form)) continue;
