@@ -19,7 +19,7 @@ namespace {
 // The driver hands memory out in pages of this size.
 constexpr std::size_t kDevicePageBytes = 2_MiB;
 // Code that is loaded when it is first needed, after the context has been measured.
-constexpr std::size_t kLaterCodeBytes = 16_MiB;
+constexpr std::size_t kLaterCodeBytes = 32_MiB;
 constexpr std::size_t kLargestChunkBytes = 1024_MiB;
 constexpr std::size_t kSmallestChunkBytes = 16_MiB;
 // A host that waits longer than this for the device leaves its core to others.
