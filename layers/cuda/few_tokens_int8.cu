@@ -1,4 +1,5 @@
 #include "layers/cuda/few_tokens.cuh"
+#include "layers/cuda/some_tokens.cuh"
 #include "memory/quantised_types.h"
 
 namespace sluice {
