@@ -79,6 +79,7 @@ void OpsCuda::use_scratch(std::byte* begin, const ScratchSizes& sizes, Precision
   blas_workspace_ = activation_tile_ + align_up(sizes.activation_tile_bytes);
   std::byte* states = blas_workspace_ + align_up(sizes.blas_bytes);
   states_ = {reinterpret_cast<float*>(states), sizes.state_rows};
+  blas_stream_ = nullptr;
 }
 
 void OpsCuda::norm(Stream& stream, const NormArgs& args) {
@@ -178,9 +179,13 @@ void OpsCuda::many_tokens(cudaStream_t stream, const ProductArgs& args, bool sam
 void OpsCuda::multiply(cudaStream_t stream, TileType type, const ProductArgs& args,
                        std::size_t first_row, std::size_t rows) {
   const CublasLibrary& library = cublas_library();
-  check_cublas(library.set_stream(blas_.get(), stream), "a product");
-  // Setting the stream takes the workspace away.
-  check_cublas(library.set_workspace(blas_.get(), blas_workspace_, sizes_.blas_bytes), "a product");
+  if (stream != blas_stream_) {
+    check_cublas(library.set_stream(blas_.get(), stream), "a product");
+    // Setting the stream takes the workspace away.
+    check_cublas(library.set_workspace(blas_.get(), blas_workspace_, sizes_.blas_bytes),
+                 "a product");
+    blas_stream_ = stream;
+  }
   const float alpha = type == TileType::kF16 ? kHalfTileScale : 1.0f;
   const float beta = args.accumulate ? 1.0f : 0.0f;
   const int columns = static_cast<int>(args.columns);

@@ -43,6 +43,7 @@ class OpsCuda final : public Ops {
 
   DeviceCuda& device_;
   std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, DestroyBlas> blas_;
+  cudaStream_t blas_stream_ = nullptr;  // that it works on, with the workspace that was lent
   Precision precision_ = Precision::kNormal;
   ScratchSizes sizes_;
   std::byte* weight_tile_ = nullptr;

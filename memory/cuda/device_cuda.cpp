@@ -267,16 +267,20 @@ std::size_t DeviceCuda::bytes_in_one_chunk(const std::byte* host, std::size_t by
 // ---- Rates.
 
 CudaClocks DeviceCuda::clocks() const {
-  const auto ask = [this](cudaDeviceAttr what) {
-    int value = 0;
-    check_cuda(cudaDeviceGetAttribute(&value, what, gpu_), "asking for the GPU's clocks");
-    return static_cast<double>(value);
-  };
   constexpr double kKilohertz = 1e3;
   constexpr double kEdgesPerClock = 2.0;
+  // Where the driver doesn't tell, what no GPU of today falls short of.
+  constexpr double kLeastProcessorHertz = 1e9;
+  constexpr double kLeastMemoryRate = 1e11;
+  const auto ask = [this](cudaDeviceAttr what) {
+    int value = 0;
+    if (cudaDeviceGetAttribute(&value, what, gpu_) != cudaSuccess) cudaGetLastError();
+    return static_cast<double>(value);
+  };
   const double bus_bytes = ask(cudaDevAttrGlobalMemoryBusWidth) / 8.0;
-  return {ask(cudaDevAttrClockRate) * kKilohertz,
-          ask(cudaDevAttrMemoryClockRate) * kKilohertz * kEdgesPerClock * bus_bytes};
+  const double memory_hertz = ask(cudaDevAttrMemoryClockRate) * kKilohertz;
+  return {std::max(ask(cudaDevAttrClockRate) * kKilohertz, kLeastProcessorHertz),
+          std::max(memory_hertz * kEdgesPerClock * bus_bytes, kLeastMemoryRate)};
 }
 
 LinkSpeed DeviceCuda::measure_link(Direction direction, std::size_t bytes) {
