@@ -195,8 +195,19 @@ struct Work {
   bool skip_tiles;  // blocks that are on_tiles are done already
 };
 
-// Grid: [query blocks x parts][kv heads][chunks].
-template <typename Value, int kColumnThreads, int kPerThread>
+// Brings a head's part of a page to shared memory: all its loads are under way at once, where
+// meeting it where it lies would have a few.
+__device__ void load_page(const std::byte* from, std::size_t bytes, std::byte* to) {
+  const auto count = static_cast<unsigned>(bytes / sizeof(int4));
+#pragma unroll 8
+  for (unsigned i = threadIdx.x; i < count; i += kThreads) {
+    reinterpret_cast<int4*>(to)[i] = __ldg(reinterpret_cast<const int4*>(from) + i);
+  }
+}
+
+// Grid: [query blocks x parts][kv heads][chunks]. Dynamic shared memory: queries, then the page if
+// it is brought there.
+template <typename Value, int kColumnThreads, int kPerThread, bool kPageInShared>
 __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
   using Mine = Columns<kColumnThreads, kPerThread>;
   const KvLayout& layout = a.kv.layout;
@@ -232,7 +243,8 @@ __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
   const bool apart = work.states != nullptr;
   const unsigned first_chunk = apart ? blockIdx.z : 0;
   const unsigned last_chunk = apart ? blockIdx.z + 1 : chunk_count;
-  const std::size_t head_at = blockIdx.y * (layout.keys_bytes() + layout.values_bytes());
+  const std::size_t head_bytes = layout.keys_bytes() + layout.values_bytes();
+  auto* near = reinterpret_cast<std::byte*>(queries + kQueries * dim);
   if (threadIdx.x < kQueries) shared[0].total[threadIdx.x] = {-INFINITY, 0.0f};
   Mine total;
   total.clear();
@@ -244,11 +256,16 @@ __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
     const unsigned last_page = min(first_page + static_cast<unsigned>(kChunkPages), page_count);
     for (unsigned p = first_page; p < last_page; ++p) {
       const auto page = static_cast<std::size_t>(a.page_table[block.first_page + p]);
-      const std::byte* where = a.kv.layer + page * layout.page_bytes() + head_at;
-      const auto* keys = reinterpret_cast<const Value*>(where);
-      const auto* values = reinterpret_cast<const Value*>(where + layout.keys_bytes());
+      const std::byte* where = a.kv.layer + page * layout.page_bytes() + blockIdx.y * head_bytes;
       const unsigned page_begin = p * kPageKeys;
       __syncthreads();
+      if constexpr (kPageInShared) {
+        load_page(where, head_bytes, near);
+        __syncthreads();
+        where = near;
+      }
+      const auto* keys = reinterpret_cast<const Value*>(where);
+      const auto* values = reinterpret_cast<const Value*>(where + layout.keys_bytes());
       score(keys, dim, queries, q, page_begin, shared[0]);
       __syncthreads();
       soften(shared[0]);
@@ -321,10 +338,17 @@ __global__ void __launch_bounds__(kThreads) merge_states(AttentionArgs a, Work w
 
 template <typename Value>
 auto attend_kernel(std::size_t head_dim) {
-  if (head_dim <= 64) return attend<Value, 64, 1>;
-  if (head_dim <= 128) return attend<Value, 128, 1>;
-  if (head_dim <= 256) return attend<Value, 128, 2>;
-  return attend<Value, 128, 4>;
+  constexpr bool kNear = sizeof(Value) == 2;
+  if (head_dim <= 64) return attend<Value, 64, 1, kNear>;
+  if (head_dim <= 128) return attend<Value, 128, 1, kNear>;
+  if (head_dim <= 256) return attend<Value, 128, 2, false>;
+  return attend<Value, 128, 4, false>;
+}
+
+std::size_t shared_bytes(const KvLayout& layout) {
+  const bool near = layout.type == KvType::kF16 && layout.head_dim <= 128;
+  return kQueries * layout.head_dim * sizeof(float) +
+         (near ? layout.keys_bytes() + layout.values_bytes() : 0);
 }
 
 }  // namespace
@@ -358,7 +382,7 @@ void attend_pages(cudaStream_t stream, const AttentionArgs& args, const Attentio
   const LaunchShape shape{
       dim3(static_cast<unsigned>(args.block_count * parts), static_cast<unsigned>(layout.kv_heads),
            static_cast<unsigned>(work.chunks)),
-      dim3(kThreads), kQueries * layout.head_dim * sizeof(float)};
+      dim3(kThreads), shared_bytes(layout)};
   launch("attention", stream, shape, touches,
          layout.type == KvType::kF16 ? attend_kernel<__half>(layout.head_dim)
                                      : attend_kernel<float>(layout.head_dim),
