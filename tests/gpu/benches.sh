@@ -89,7 +89,7 @@ first_benches() {
   if $emulated; then
     local tiny=(--prompt-tokens 8,24 --sequences 1,3 --max-tokens 2 --repeats 1 --warm-up 0)
     step bench 20 bench tiny-q4_0-all tiny q4_0 all "${tiny[@]}"
-    step bench 20 bench tiny-f16-83MiB tiny f16 83MiB "${tiny[@]}"
+    step bench 20 bench tiny-f16-99MiB tiny f16 99MiB "${tiny[@]}"
     return
   fi
   step bench 60 bench 8b-q4_0-all llama-3-8b q4_0 all "${many[@]}"
