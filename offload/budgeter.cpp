@@ -115,13 +115,16 @@ class Search {
       }
     }
     if (!best) consider(least);
-    if (limits_.host_units) consider_host(*best, *limits_.host_units, hardware, best);
-    if (!limits_.host_units && limits_.gpu) {
-      const Plan streamed = *best;
-      const std::size_t most = host_candidates(streamed).size();
-      for (std::size_t share = 1; share <= std::min(kHostShares, most); ++share) {
-        consider_host(streamed, most * share / std::min(kHostShares, most), hardware, best);
-      }
+    if (!limits_.host_units && !limits_.gpu) return *best;
+    const Plan streamed = *best;
+    const std::vector<std::size_t> units = host_candidates(streamed);
+    if (limits_.host_units) {
+      consider_host(streamed, units, *limits_.host_units, hardware, best);
+      return *best;
+    }
+    const std::size_t shares = std::min(kHostShares, units.size());
+    for (std::size_t share = 1; share <= shares; ++share) {
+      consider_host(streamed, units, units.size() * share / shares, hardware, best);
     }
     return *best;
   }
@@ -217,11 +220,10 @@ class Search {
     return units;
   }
 
-  // `plan` with `count` of its units taken by the host, spread along the layers so that the link
-  // always has something to bring meanwhile. Becomes the best if it is, or was asked for.
-  void consider_host(Plan plan, std::size_t count, const Hardware& hardware,
-                     std::optional<Plan>& best) const {
-    const std::vector<std::size_t> candidates = host_candidates(plan);
+  // `plan` with `count` of the candidates taken by the host, spread along the layers so that the
+  // link always has something to bring meanwhile. Becomes the best if it is, or was asked for.
+  void consider_host(Plan plan, const std::vector<std::size_t>& candidates, std::size_t count,
+                     const Hardware& hardware, std::optional<Plan>& best) const {
     count = std::min(count, candidates.size());
     if (count == 0) return;
     const std::vector<std::size_t> order = spread_order(candidates.size());
@@ -229,15 +231,15 @@ class Search {
       plan.placement[candidates[order[i]]] = Placement::kHost;
     }
     const std::size_t decode_tokens = std::min(workload_.sequences, plan.segment_tokens);
-    plan.host_tokens = limits_.host_units ? kMostHostTokens : host_tokens(plan, hardware);
+    const Schedule schedule = make_schedule(model_, plan);
+    plan.host_tokens = limits_.host_units ? kMostHostTokens : host_tokens(plan, schedule, hardware);
     if (plan.host_tokens < decode_tokens && !limits_.host_units) return;
-    plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
+    plan.predicted = predict(model_, plan, schedule, hardware);
     if (limits_.host_units || seconds(plan) < seconds(*best)) best = std::move(plan);
   }
 
   // The largest passes that are faster with the host's help than without.
-  std::size_t host_tokens(Plan plan, const Hardware& hardware) const {
-    const Schedule schedule = make_schedule(model_, plan);
+  std::size_t host_tokens(Plan plan, const Schedule& schedule, const Hardware& hardware) const {
     const std::size_t keys = workload_.prompt_tokens + workload_.max_tokens / 2;
     for (std::size_t tokens = kMostHostTokens; tokens > 0; tokens /= 2) {
       const auto pass = [&](std::size_t upto) {
