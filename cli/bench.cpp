@@ -92,8 +92,7 @@ class Bench {
     machine.limit_bytes = plan_.limit_bytes;
     machine.device_bytes = plan_.bytes.total();
     machine.streamed_bytes = plan_.streamed_bytes(model_.layout, 1);
-    machine.host_units =
-        static_cast<std::size_t>(std::ranges::count(plan_.placement, Placement::kHost));
+    machine.host_units = plan_.host_units(1);
   }
 
  private:

@@ -18,17 +18,18 @@ struct UnitCounts {
   std::size_t resident = 0;
   std::size_t in_place = 0;
   std::size_t streamed = 0;
-  std::size_t host = 0;
+  std::size_t host = 0;  // computed by it
 };
+// As a pass of one token of every sequence goes about them.
 UnitCounts count_units(const Plan& plan) {
-  UnitCounts counts;
-  for (const Placement placement : plan.placement) {
-    if (placement == Placement::kResident) ++counts.resident;
-    if (placement == Placement::kInPlace) ++counts.in_place;
-    if (placement == Placement::kStreamed) ++counts.streamed;
-    if (placement == Placement::kHost) ++counts.host;
-  }
-  return counts;
+  const auto count = [&](Placement where) {
+    return static_cast<std::size_t>(std::ranges::count(plan.placement, where));
+  };
+  const std::size_t by_host = plan.host_units(plan.workload.sequences);
+  return {.resident = count(Placement::kResident),
+          .in_place = count(Placement::kInPlace),
+          .streamed = count(Placement::kHost) - by_host,
+          .host = by_host};
 }
 
 // Time of the passes over the longer of copying and computing, by the device and the host in turn:
@@ -50,7 +51,7 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
       text(units.resident, " of ", all, " units resident, ", print_bytes(plan.bytes.resident));
   if (units.streamed + units.host == 0) return line;
   if (units.host > 0) {
-    line += text("; ", units.host, " computed by the host in passes of up to ", plan.host_tokens,
+    line += text("; ", units.host, " computed by the host in passes of up to ", plan.host_tokens(),
                  " tokens");
   }
   return line + text("; ", units.streamed, " streamed, ",

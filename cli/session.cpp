@@ -6,6 +6,7 @@
 
 #include "memory/error.h"
 #include "memory/units.h"
+#include "offload/probe.h"
 
 namespace sluice {
 namespace {

@@ -100,16 +100,14 @@ Bound longest(const ModelLayout& model, const Plan& plan, const PassWork& work, 
     if (seconds > bound.seconds) bound = {seconds, by};
   };
   const std::size_t pass_tokens = ceil_div(work.tokens * work.sequences, work.passes);
-  const auto on_host = [&](std::size_t unit) {
-    return plan.placement[unit] == Placement::kHost && plan.host_computes(pass_tokens);
-  };
+  const std::size_t route = plan.route_of(pass_tokens);
+  const auto on_host = [&](std::size_t unit) { return plan.by_host(unit, route); };
   const double read_bytes =
       weight_bytes(model, work, [&](std::size_t unit) { return !on_host(unit); }) +
       cache_bytes(model, plan, work);
   consider(read_bytes / read_bytes_per_second, "read");
   const double link_bytes = weight_bytes(model, work, [&](std::size_t unit) {
-    return plan.placement[unit] == Placement::kStreamed ||
-           (plan.placement[unit] == Placement::kHost && !on_host(unit));
+    return plan.placement[unit] == Placement::kHost && !on_host(unit);
   });
   consider(link_bytes / link_bytes_per_second, "link");
   return bound;

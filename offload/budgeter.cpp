@@ -170,7 +170,7 @@ class Search {
                .head_dim = c.head_dim,
                .pages = workload_.cache_pages()};
     plan.precision = limits_.precision.value_or(default_precision(model_));
-    plan.placement.assign(model_.units.size(), Placement::kStreamed);
+    plan.placement.assign(model_.units.size(), Placement::kHost);
     return plan;
   }
 
@@ -210,12 +210,9 @@ class Search {
     const Schedule schedule = make_schedule(model_, plan);
     std::vector<std::size_t> units;
     for (std::size_t unit = 0; unit < model_.units.size(); ++unit) {
-      if (plan.placement[unit] != Placement::kStreamed) continue;
+      if (plan.placement[unit] != Placement::kHost) continue;
       if (model_.units[unit].kind != UnitKind::kFeedForward) continue;
-      const bool early =
-          std::any_of(schedule.prologue.begin(), schedule.prologue.end(),
-                      [&](const Step& step) { return schedule.pieces[step.piece].unit == unit; });
-      if (!early) units.push_back(unit);
+      if (!schedule.early(unit)) units.push_back(unit);
     }
     return units;
   }
@@ -227,13 +224,13 @@ class Search {
     count = std::min(count, candidates.size());
     if (count == 0) return;
     const std::vector<std::size_t> order = spread_order(candidates.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      plan.placement[candidates[order[i]]] = Placement::kHost;
-    }
+    Route route{.tokens = kMostHostTokens, .by_host = std::vector<bool>(model_.units.size())};
+    for (std::size_t i = 0; i < count; ++i) route.by_host[candidates[order[i]]] = true;
+    plan.routes = {route};
     const std::size_t decode_tokens = std::min(workload_.sequences, plan.segment_tokens);
     const Schedule schedule = make_schedule(model_, plan);
-    plan.host_tokens = limits_.host_units ? kMostHostTokens : host_tokens(plan, schedule, hardware);
-    if (plan.host_tokens < decode_tokens && !limits_.host_units) return;
+    if (!limits_.host_units) plan.routes.front().tokens = host_tokens(plan, schedule, hardware);
+    if (plan.host_tokens() < decode_tokens && !limits_.host_units) return;
     plan.predicted = predict(model_, plan, schedule, hardware);
     if (limits_.host_units || seconds(plan) < seconds(*best)) best = std::move(plan);
   }
@@ -243,7 +240,7 @@ class Search {
     const std::size_t keys = workload_.prompt_tokens + workload_.max_tokens / 2;
     for (std::size_t tokens = kMostHostTokens; tokens > 0; tokens /= 2) {
       const auto pass = [&](std::size_t upto) {
-        plan.host_tokens = upto;
+        plan.routes.front().tokens = upto;
         return predict_pass_seconds(model_, plan, schedule, hardware, {tokens, keys, 1});
       };
       if (pass(tokens) < pass(0)) return tokens;

@@ -12,121 +12,203 @@ double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
   return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
 }
 
-double attention_seconds(const ModelLayout& model, const ComputeRates& hardware, PassSize size) {
+double attention_seconds(const ModelLayout& model, const ComputeRates& rates, PassSize size) {
   const ModelConfig& c = model.config;
   const double products = 4.0 * static_cast<double>(size.tokens) * static_cast<double>(size.keys) *
                           static_cast<double>(c.query_width());
-  return products / hardware.attention_operations_per_second;
+  return products / (size.tokens > size.sequences
+                         ? rates.attention_operations_per_second
+                         : rates.attention_one_token_operations_per_second);
 }
 
 // Norms, rotations, activations and quantising, around the matrix that ends here.
-double between_seconds(const ModelLayout& model, const ComputeRates& hardware, MatrixRole role,
+double between_seconds(const ModelLayout& model, const ComputeRates& rates, MatrixRole role,
                        PassSize size) {
   const ModelConfig& c = model.config;
   const double tokens = static_cast<double>(size.tokens);
   switch (role) {
     case MatrixRole::kValue:
-      return hardware.element_seconds * tokens *
+      return rates.element_seconds * tokens *
                  static_cast<double>(c.width + 2 * c.query_width() + 2 * c.kv_width()) +
-             attention_seconds(model, hardware, size) + 3 * hardware.step_seconds;
+             attention_seconds(model, rates, size) + 3 * rates.step_seconds;
     case MatrixRole::kUp:
-      return hardware.element_seconds * tokens * static_cast<double>(c.width + 2 * c.feed_forward) +
-             2 * hardware.step_seconds;
+      return rates.element_seconds * tokens * static_cast<double>(c.width + 2 * c.feed_forward) +
+             2 * rates.step_seconds;
     case MatrixRole::kHead:
-      return hardware.element_seconds * static_cast<double>(size.rows * c.width) +
-             hardware.step_seconds;
+      return rates.element_seconds * static_cast<double>(size.rows * c.width) + rates.step_seconds;
     default:
       return 0.0;
   }
 }
 
+// The clocks of a machine while passes of one size go by.
+class Replay {
+ public:
+  Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+         const Hardware& hardware, PassSize size, std::vector<TraceEntry>* spans)
+      : model_(model),
+        schedule_(schedule),
+        hardware_(hardware),
+        size_(size),
+        spans_(spans),
+        ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
+        free_(ready_.size(), 0.0) {}
+
+  void play(const std::vector<Step>& steps) {
+    for (const Step& step : steps) {
+      switch (step.kind) {
+        case StepKind::kInput:
+          now_ = over_link(hardware_.to_device, size_.tokens * row_bytes());
+          break;
+        case StepKind::kCopy:
+          copy(step.piece);
+          break;
+        case StepKind::kCompute:
+          compute(step.piece);
+          break;
+        case StepKind::kHost:
+          compute_by_host(step.piece);
+          break;
+        case StepKind::kLogits: {  // and the host looks through them for the next tokens
+          const std::size_t values = size_.rows * model_.config.vocab;
+          now_ += transfer_seconds(hardware_.to_host, values * sizeof(float)) +
+                  hardware_.host.element_seconds * static_cast<double>(values);
+          break;
+        }
+      }
+    }
+  }
+
+  double now_seconds() const { return now_; }
+
+ private:
+  std::size_t row_bytes() const { return model_.config.width * sizeof(float); }
+
+  void tell(Lane lane, std::uint32_t piece, double begin, double end) {
+    if (spans_ != nullptr) spans_->push_back({lane, piece, {begin, end}});
+  }
+
+  void copy(std::uint32_t piece) {
+    const std::size_t slot = sent_++ % ready_.size();
+    const double begin = std::max(link_, free_[slot]);
+    link_ = begin + transfer_seconds(hardware_.to_device, schedule_.pieces[piece].size_bytes);
+    ready_[slot] = link_;
+    copies_.push_back({begin, link_});
+    tell(Lane::kLink, piece, begin, link_);
+  }
+
+  void compute(std::uint32_t piece) {
+    const bool streamed = schedule_.outside[piece];
+    if (streamed) now_ = std::max(now_, ready_[taken_ % ready_.size()]);
+    const double begin = now_;
+    work(predict_piece_seconds(model_, hardware_.device, schedule_.pieces[piece], size_),
+         hardware_.device.share_beside_copies);
+    tell(Lane::kCompute, piece, begin, now_);
+    if (streamed) free_[taken_++ % ready_.size()] = now_;
+  }
+
+  // The residual stream goes to the host and comes back.
+  void compute_by_host(std::uint32_t first) {
+    now_ += transfer_seconds(hardware_.to_host, size_.tokens * row_bytes());
+    now_ += hardware_.turn_seconds;
+    const double begin = now_;
+    const std::size_t unit = schedule_.pieces[first].unit;
+    for (std::size_t p = first; p < schedule_.unit[unit + 1]; ++p) {
+      work(predict_piece_seconds(model_, hardware_.host, schedule_.pieces[p], size_),
+           hardware_.host.share_beside_copies);
+    }
+    tell(Lane::kHost, first, begin, now_);
+    now_ = over_link(hardware_.to_device, size_.tokens * row_bytes());
+  }
+
+  // When something small is through that is sent now: behind the copy that is on its way.
+  double over_link(const LinkSpeed& link, std::size_t bytes) {
+    const double seconds = transfer_seconds(link, bytes);
+    skip_copies();
+    const bool busy = past_ < copies_.size() && copies_[past_].begin_seconds < now_;
+    link_ += seconds;
+    return (busy ? copies_[past_].end_seconds : now_) + seconds;
+  }
+
+  void skip_copies() {
+    while (past_ < copies_.size() && copies_[past_].end_seconds <= now_) ++past_;
+  }
+
+  // Lets `seconds` of computing go by, which slow down while the link is busy.
+  void work(double seconds, double share) {
+    skip_copies();
+    for (std::size_t i = past_; share < 1.0 && i < copies_.size(); ++i) {
+      const double alone = copies_[i].begin_seconds - now_;
+      if (seconds <= alone) break;
+      if (alone > 0.0) {
+        seconds -= alone;
+        now_ = copies_[i].begin_seconds;
+      }
+      const double beside = (copies_[i].end_seconds - now_) * share;
+      if (seconds <= beside) {
+        now_ += seconds / share;
+        return;
+      }
+      seconds -= beside;
+      now_ = copies_[i].end_seconds;
+    }
+    now_ += seconds;
+  }
+
+  const ModelLayout& model_;
+  const Schedule& schedule_;
+  const Hardware& hardware_;
+  const PassSize size_;
+  std::vector<TraceEntry>* spans_;
+  std::vector<double> ready_;  // [slots]
+  std::vector<double> free_;   // [slots]
+  std::vector<Span> copies_;
+  std::size_t past_ = 0;  // copies that were through by now
+  std::size_t sent_ = 0;
+  std::size_t taken_ = 0;
+  double link_ = 0.0;  // when its copies so far are through
+  double now_ = 0.0;   // of what computes
+};
+
 }  // namespace
 
-double predict_piece_seconds(const ModelLayout& model, const ComputeRates& hardware,
+double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates,
                              const Piece& piece, PassSize size) {
   const UnitInfo& unit = model.units[piece.unit];
-  const std::size_t rows = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
+  const std::size_t tokens = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
   double seconds = 0.0;
   for (const PanelRange& range : piece.ranges) {
     const MatrixInfo& matrix = unit.matrices[range.matrix];
-    const ProductRate& rate = hardware.products[static_cast<std::size_t>(matrix.type())];
-    const double bytes =
-        static_cast<double>(range.panels * panel_bytes(matrix.type(), matrix.columns()));
-    const double operations = 2.0 * static_cast<double>(range.panels * kPanelRows) *
-                              static_cast<double>(matrix.columns() * rows);
-    seconds += std::max(bytes / rate.bytes_per_second, operations / rate.operations_per_second) +
-               hardware.step_seconds;
+    const ProductRate& rate = rates.products[static_cast<std::size_t>(matrix.type())];
+    const std::size_t bytes = range.panels * panel_bytes(matrix.type(), matrix.columns());
+    seconds += rate.seconds_per_byte_at(tokens) * static_cast<double>(bytes) + rates.step_seconds;
     const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
     if (range.first_panel + range.panels == panels) {
-      seconds += between_seconds(model, hardware, matrix.role, size);
+      seconds += between_seconds(model, rates, matrix.role, size);
     }
   }
   return seconds;
 }
 
+// Two passes, of which the second begins with the slots as any pass finds them.
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
-                            const Hardware& hardware, PassSize size) {
-  std::vector<double> piece_seconds(schedule.pieces.size());
-  for (std::size_t p = 0; p < piece_seconds.size(); ++p) {
-    piece_seconds[p] = predict_piece_seconds(model, hardware, schedule.pieces[p], size);
-  }
-  const std::size_t slots = std::max<std::size_t>(plan.slots, 1);
-  std::vector<double> ready(slots, 0.0);
-  std::vector<double> free(slots, 0.0);
-  std::size_t sent = 0;
-  std::size_t taken = 0;
-  double link = 0.0;
-  double compute = 0.0;
-  const auto play = [&](const std::vector<Step>& steps) {
-    for (const Step& step : steps) {
-      switch (step.kind) {
-        case StepKind::kInput:
-          compute += transfer_seconds(hardware.to_device,
-                                      size.tokens * model.config.width * sizeof(float));
-          break;
-        case StepKind::kCopy: {
-          const std::size_t slot = sent++ % slots;
-          link = std::max(link, free[slot]) +
-                 transfer_seconds(hardware.to_device, schedule.pieces[step.piece].size_bytes);
-          ready[slot] = link;
-          break;
-        }
-        case StepKind::kCompute:
-          if (schedule.streamed[step.piece]) {
-            const std::size_t slot = taken++ % slots;
-            compute = std::max(compute, ready[slot]) + piece_seconds[step.piece];
-            free[slot] = compute;
-          } else {
-            compute += piece_seconds[step.piece];
-          }
-          break;
-        case StepKind::kHost: {
-          const std::size_t bytes = size.tokens * model.config.width * sizeof(float);
-          compute += transfer_seconds(hardware.to_host, bytes) +
-                     transfer_seconds(hardware.to_device, bytes);
-          const std::size_t unit = schedule.pieces[step.piece].unit;
-          for (std::size_t p = step.piece;
-               p < schedule.pieces.size() && schedule.pieces[p].unit == unit; ++p) {
-            compute += predict_piece_seconds(model, hardware.host, schedule.pieces[p], size);
-          }
-          break;
-        }
-        case StepKind::kLogits:
-          // And the host looks through them for the next tokens.
-          compute +=
-              transfer_seconds(hardware.to_host, size.rows * model.config.vocab * sizeof(float)) +
-              hardware.element_seconds * static_cast<double>(size.rows * model.config.vocab);
-          break;
-      }
+                            const Hardware& hardware, PassSize size,
+                            std::vector<TraceEntry>* spans) {
+  const std::vector<Step> steps =
+      pass_steps(model, plan, schedule, plan.route_of(size.tokens), size.rows > 0);
+  Replay replay(model, plan, schedule, hardware, size, spans);
+  replay.play(schedule.prologue);
+  replay.play(steps);
+  const double begin = replay.now_seconds();
+  replay.play(steps);
+  if (spans != nullptr) {
+    std::erase_if(*spans, [&](const TraceEntry& e) { return e.span.end_seconds <= begin; });
+    for (TraceEntry& entry : *spans) {
+      entry.span.begin_seconds -= begin;
+      entry.span.end_seconds -= begin;
     }
-  };
-  const std::vector<Step>& steps = schedule.pass(size.rows > 0, plan.host_computes(size.tokens));
-  // Two passes, of which the second begins with the slots as any pass finds them.
-  play(schedule.prologue);
-  play(steps);
-  const double first_seconds = compute;
-  play(steps);
-  return compute - first_seconds;
+  }
+  return replay.now_seconds() - begin + hardware.pass_seconds;
 }
 
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
@@ -135,12 +217,14 @@ Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& s
   const std::size_t prompt_total = std::max<std::size_t>(w.prompt_tokens * w.sequences, 1);
   const std::size_t segment = std::min(plan.segment_tokens, prompt_total);
   const std::size_t passes = ceil_div(prompt_total, segment);
-  const PassSize inner{segment, w.prompt_tokens / 2 + 1, w.all_logits ? segment : 0};
+  const std::size_t at_once = std::min(w.sequences, ceil_div(segment, w.prompt_tokens));
+  const PassSize inner{segment, w.prompt_tokens / 2 + 1, w.all_logits ? segment : 0, at_once};
   const std::size_t last_tokens = prompt_total - (passes - 1) * segment;
   const std::size_t last_rows = w.all_logits ? last_tokens : std::min(w.sequences, last_tokens);
-  const PassSize last{last_tokens, w.prompt_tokens / 2 + 1, last_rows};
+  const PassSize last{last_tokens, w.prompt_tokens / 2 + 1, last_rows, at_once};
   const std::size_t decode_tokens = std::min(w.sequences, plan.segment_tokens);
-  const PassSize decode{decode_tokens, w.prompt_tokens + w.max_tokens / 2, decode_tokens};
+  const PassSize decode{decode_tokens, w.prompt_tokens + w.max_tokens / 2, decode_tokens,
+                        decode_tokens};
 
   Prediction p;
   p.prefill_seconds = predict_pass_seconds(model, plan, schedule, hardware, last);

@@ -2,26 +2,34 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "offload/hardware.h"
 #include "offload/schedule.h"
+#include "offload/trace.h"
 
 namespace sluice {
 
-// Seconds of one pass in the steady state: of `tokens` tokens, the context of each sequence holding
+// What a pass brings: `tokens` of all sequences together, the context of each sequence holding
 // `keys` on average, `rows` of them with logits (0: the head isn't run).
 struct PassSize {
   std::size_t tokens;
   std::size_t keys;
   std::size_t rows;
+  std::size_t sequences = 1;
 };
-double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
-                            const Hardware& hardware, PassSize size);
 
-// Computation alone, of one piece.
-double predict_piece_seconds(const ModelLayout& model, const ComputeRates& hardware,
+// Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
+// is told when what would run, from the pass's start; copies for it may have begun before.
+double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                            const Hardware& hardware, PassSize size,
+                            std::vector<TraceEntry>* spans = nullptr);
+
+// Computation alone, of one piece, with nothing copied meanwhile.
+double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates,
                              const Piece& piece, PassSize size);
 
+// Of the plan's workload.
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                    const Hardware& hardware);
 

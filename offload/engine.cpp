@@ -23,6 +23,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
       device_(device),
       options_(std::move(options)),
       schedule_(make_schedule(layout, plan_)),
+      passes_(plan_.routes.size() + 1),
       input_bytes_(align_up(plan_.largest_pass().input_bytes(layout.config))),
       arena_(device, plan_.bytes.arena()),
       store_(store_bytes(layout, plan_)),
@@ -38,6 +39,11 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
     sequence.pages.reserve(ceil_div(plan_.workload.context_tokens, kPageTokens));
   }
   for (Half& half : halves_) half.done = device.make_event();
+  for (std::size_t route = 0; route <= plan_.routes.size(); ++route) {
+    for (const bool logits : {false, true}) {
+      passes_[route][logits] = pass_steps(layout, plan_, schedule_, route, logits);
+    }
+  }
   weights_ = load_weights(file, layout, plan_, device, arena_, store_.data(), options_.on_load,
                           options_.stop);
   // Once its pages are there: filling them is the loader's, on all threads.
@@ -46,7 +52,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   if (warning_.empty()) warning_ = staging_warning;
   lend_workspace(ops);
   model_ = std::make_unique<Model>(layout, ops, workspace_);
-  if (plan_.host_tokens > 0) start_host();
+  if (plan_.host_tokens() > 0) start_host();
   for (const Step& step : schedule_.prologue) run_copy(step);
   load_seconds_ = now_seconds() - begin;
 }
@@ -156,10 +162,10 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
 }
 
 void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) {
-  const bool host = host_ != nullptr && plan_.host_computes(shape.tokens);
+  const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
-  if (host) host_->begin_pass(shape, staged);
-  for (const Step& step : schedule_.pass(shape.logit_rows > 0, host)) {
+  if (route < plan_.routes.size()) host_->begin_pass(shape, staged);
+  for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
       case StepKind::kInput: {
         const std::size_t bytes = shape.input_bytes(layout_.config);
@@ -195,7 +201,7 @@ void Engine::run_copy(const Step& step) {
 
 void Engine::run_compute(const Step& step) {
   const Piece& piece = schedule_.pieces[step.piece];
-  const bool streamed = schedule_.streamed[step.piece];
+  const bool streamed = schedule_.outside[step.piece];
   const std::byte* weights =
       streamed ? streamer_->take() : weights_.units[piece.unit] + piece.begin_bytes;
   Span* span = trace_.open(Lane::kCompute, step.piece);
@@ -217,8 +223,7 @@ void Engine::run_host(const Step& step, const PassShape& shape, std::byte* stage
   host_turn_->synchronize();
   const double begin = now_seconds();
   const std::size_t unit = schedule_.pieces[step.piece].unit;
-  for (std::size_t p = step.piece; p < schedule_.pieces.size() && schedule_.pieces[p].unit == unit;
-       ++p) {
+  for (std::size_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
     host_->run(schedule_.pieces[p], weights_.units[unit] + schedule_.pieces[p].begin_bytes);
   }
   trace_.add_host(step.piece, {begin, now_seconds()});

@@ -1,6 +1,7 @@
 // The engine: loads a model as a plan says, then runs passes over batches of sequences.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -90,7 +91,8 @@ class Engine {
   Device& device_;
   EngineOptions options_;
   const Schedule schedule_;
-  const std::size_t input_bytes_;  // of the largest pass
+  std::vector<std::array<std::vector<Step>, 2>> passes_;  // [routes + 1][with logits]
+  const std::size_t input_bytes_;                         // of the largest pass
   Arena arena_;
   std::string warning_;
   HostStore store_;     // weights that aren't resident

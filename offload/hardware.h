@@ -1,4 +1,4 @@
-// Rates of a machine, as the cost model takes them, and a quick probe of this one.
+// Rates of a machine, as the cost model takes them.
 #pragma once
 
 #include <array>
@@ -11,34 +11,49 @@
 
 namespace sluice {
 
-// How fast weights of one type are multiplied: a product takes the longer of reading its weights
-// and computing with them.
-struct ProductRate {
-  double bytes_per_second = 0.0;
-  double operations_per_second = 0.0;  // a multiplication and an addition are two
+// How long products with weights of one type take.
+class ProductRate {
+ public:
+  // Passes of so many tokens are measured; others lie between.
+  static constexpr std::array<std::size_t, 9> kTokens{1, 2, 4, 8, 16, 32, 64, 128, 256};
+
+  ProductRate() = default;
+  // Of a place that takes the longer of reading weights and multiplying them. A multiplication and
+  // an addition are two operations.
+  static ProductRate roofline(DType type, double bytes_per_second, double operations_per_second);
+
+  // Of one byte of packed weights; [i] for kTokens[i].
+  std::array<double, kTokens.size()> seconds_per_byte{};
+
+  // Beyond the last, in proportion.
+  double seconds_per_byte_at(std::size_t tokens) const;
+  bool known() const { return seconds_per_byte[0] > 0.0; }
 };
 
 // Of one place that computes.
 struct ComputeRates {
   std::array<ProductRate, kDTypeCount> products{};
+  // Attention where a pass brings one token of a sequence, and where it brings many.
+  double attention_one_token_operations_per_second = 0.0;
   double attention_operations_per_second = 0.0;
   double element_seconds = 0.0;  // of the work beside products, for one value of one activation
   double step_seconds = 0.0;     // to hand over one operation
+  // While the link is busy it computes at this share of its speed: both use the memory bus.
+  double share_beside_copies = 1.0;
 };
 
-// The device's own rates, its link's, and the host's beside it.
-struct Hardware : ComputeRates {
+// A device, the host beside it, and the link between them.
+struct Hardware {
+  ComputeRates device;
+  ComputeRates host;
   LinkSpeed to_device;
   LinkSpeed to_host;
-  ComputeRates host;
+  double turn_seconds = 0.0;  // to hand the residual stream from one place to the other
+  double pass_seconds = 0.0;  // between two passes, beside their steps
 };
 
-// Measures what `model` needs of this machine's CPU in about 20 ms, on synthetic weights. A link
-// without a speed is measured as a memory copy.
-Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
-
 // Of a GPU, by what its clocks and widths would allow and what kernels usually get of that, beside
-// the `host` that was probed.
+// a `host`.
 Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeRates& host);
 
 }  // namespace sluice

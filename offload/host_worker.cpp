@@ -6,7 +6,7 @@ namespace sluice {
 namespace {
 
 WorkspaceSizes sizes_of(const ModelLayout& layout, const Plan& plan) {
-  return workspace_sizes(layout, plan.precision, {.tokens = plan.host_tokens});
+  return workspace_sizes(layout, plan.precision, {.tokens = plan.host_tokens()});
 }
 
 Workspace lay_out(const ModelLayout& layout, const Plan& plan, std::byte* memory, float* vectors) {

@@ -19,7 +19,7 @@ class HostWorker {
   // `vectors`: the model's norm weights and biases, [layout.vector_floats], which it takes.
   HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors);
 
-  // A pass of `shape`, at most plan.host_tokens tokens, with its input laid out at `input`, where
+  // A pass of `shape`, at most plan.host_tokens() tokens, with its input laid out at `input`, where
   // the residual stream is updated in place.
   void begin_pass(const PassShape& shape, std::byte* input) { model_.begin_pass(shape, input); }
   void run(const Piece& piece, const std::byte* weights) { model_.run(stream_, piece, weights); }

@@ -15,11 +15,22 @@ PassShape Plan::largest_pass() const {
           .keys = workload.context_tokens};
 }
 
+std::size_t Plan::route_of(std::size_t tokens) const {
+  const auto found = std::ranges::lower_bound(routes, tokens, {}, &Route::tokens);
+  return static_cast<std::size_t>(found - routes.begin());
+}
+
+std::size_t Plan::host_units(std::size_t tokens) const {
+  const std::size_t route = route_of(tokens);
+  if (route == routes.size()) return 0;
+  return static_cast<std::size_t>(std::ranges::count(routes[route].by_host, true));
+}
+
 std::size_t Plan::streamed_bytes(const ModelLayout& model, std::size_t tokens) const {
+  const std::size_t route = route_of(tokens);
   std::size_t total = 0;
   for (std::size_t unit = 0; unit < placement.size(); ++unit) {
-    const bool streamed = placement[unit] == Placement::kStreamed ||
-                          (placement[unit] == Placement::kHost && !host_computes(tokens));
+    const bool streamed = placement[unit] == Placement::kHost && !by_host(unit, route);
     if (streamed) total += model.units[unit].size_bytes;
   }
   return total;

@@ -45,11 +45,17 @@ struct PlanLimits {
   std::optional<std::size_t> host_units{};
 };
 
+// Where a unit lives.
 enum class Placement : std::uint8_t {
   kResident,  // on the device from start to end
-  kStreamed,  // in host memory, copied through a slot in every pass
+  kHost,      // in host memory: streamed through a slot, or computed where it lies
   kInPlace,   // in host memory, which is the device's own
-  kHost,      // in host memory; computed there in small passes, streamed in large ones
+};
+
+// How passes of up to some number of tokens go about units in host memory.
+struct Route {
+  std::size_t tokens = 0;
+  std::vector<bool> by_host{};  // [units]: computed by the host where it lies; others are streamed
 };
 
 // Seconds, as the cost model tells them.
@@ -89,14 +95,21 @@ struct Plan {
   KvLayout kv;
   Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
-  // The host computes its units in passes of up to so many tokens.
-  std::size_t host_tokens = 0;
+  std::vector<Route> routes;         // by tokens, ascending; larger passes stream everything
   PlanBytes bytes;
   Prediction predicted;
 
   // The most that a pass brings.
   PassShape largest_pass() const;
-  bool host_computes(std::size_t tokens) const { return tokens <= host_tokens; }
+  // The index of the route that a pass takes; routes.size(): everything is streamed.
+  std::size_t route_of(std::size_t tokens) const;
+  bool by_host(std::size_t unit, std::size_t route) const {
+    return route < routes.size() && routes[route].by_host[unit];
+  }
+  // That the host computes in a pass of so many tokens.
+  std::size_t host_units(std::size_t tokens) const;
+  // Passes of more tokens leave the host nothing to compute.
+  std::size_t host_tokens() const { return routes.empty() ? 0 : routes.back().tokens; }
   // In a pass of so many tokens that wants logits.
   std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
 };

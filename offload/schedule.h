@@ -23,19 +23,25 @@ struct Step {
   std::uint32_t piece = 0;  // index into Schedule::pieces; of kHost the unit's first
 };
 
-// Copies stand where they can first be issued: when a slot has been read, the next piece of this
-// pass, or of the one after it, is sent for. Between two passes the first pieces of the layers are
-// already on their way; the head's are sent for once it is known that a pass wants logits. Units of
-// the host that are among those first pieces are streamed in every pass.
+// What passes are made of, whatever they bring. Copies stand where they can first be issued: when a
+// slot has been read, the next piece of this pass, or of the one after it, is sent for. Between two
+// passes the first pieces of the layers are already on their way; the head's are sent for once it
+// is known that a pass wants logits.
 struct Schedule {
-  std::vector<Piece> pieces;   // of all units, in order
-  std::vector<bool> streamed;  // [pieces]
-  std::vector<Step> prologue;  // before the first pass
+  std::vector<Piece> pieces;      // of all units, in order
+  std::vector<bool> outside;      // [pieces]: not on the device; streamed, or computed by the host
+  std::vector<std::size_t> unit;  // [units + 1]: the first piece of each
+  std::vector<Step> prologue;     // before the first pass
 
-  const std::vector<Step>& pass(bool logits, bool host) const { return passes[logits][host]; }
-  std::vector<Step> passes[2][2];  // [with logits][the host computes its units]
+  // Whether any of a unit is on its way before it is known what pass it is for: such a unit is
+  // streamed in every pass.
+  bool early(std::size_t of_unit) const;
 };
 
 Schedule make_schedule(const ModelLayout& model, const Plan& plan);
+
+// Of a pass by one of the plan's routes (Plan::route_of).
+std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                             std::size_t route, bool logits);
 
 }  // namespace sluice

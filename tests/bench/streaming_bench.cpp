@@ -46,7 +46,7 @@ Plan make_test_plan(const ModelLayout& layout, std::size_t slots) {
              .pages = ceil_div(plan.workload.context_tokens, kPageTokens)};
   plan.slots = slots;
   plan.placement.assign(layout.units.size(),
-                        slots > 0 ? Placement::kStreamed : Placement::kResident);
+                        slots > 0 ? Placement::kHost : Placement::kResident);
   plan.placement.back() = Placement::kResident;
   for (const UnitInfo& unit : layout.units) {
     if (slots > 0 && unit.kind != UnitKind::kHead) {

@@ -72,7 +72,7 @@ TEST_CASE("bound: what is streamed crosses the link in every pass, the head wher
   CHECK(none.seconds < 1.0);
 
   Plan streamed = plan;
-  streamed.placement.assign(streamed.placement.size(), Placement::kStreamed);
+  streamed.placement.assign(streamed.placement.size(), Placement::kHost);
   const Bound bound = bound_of(tiny.model.layout, streamed, kEndless, link, {2, 1, 16, 0, 1});
   CHECK(bound.by == "link");
   CHECK(bound.seconds == doctest::Approx(2 * (2 * 2 * kLayerWeights + kHeadWeights)));
@@ -105,7 +105,7 @@ TEST_CASE("bound: a GPU reads its own memory, and is sent what is streamed") {
   const GpuRates slow_memory{1.0, 1e30, 1e30, {1e30, 0.0}, {}};
   CHECK(bound_of(tiny.model.layout, plan, slow_memory, work).by == "read");
   const GpuRates slow_link{1e30, 1e30, 1e30, {1.0, 0.0}, {}};
-  plan.placement.assign(plan.placement.size(), Placement::kStreamed);
+  plan.placement.assign(plan.placement.size(), Placement::kHost);
   const Bound bound = bound_of(tiny.model.layout, plan, slow_link, work);
   CHECK(bound.by == "link");
   CHECK(bound.seconds == doctest::Approx(weights));
@@ -115,7 +115,7 @@ TEST_CASE("bound: what the host computes is streamed in large passes only, and t
   const Tiny tiny(DType::kF16);
   Plan plan = tiny.model.plan(kWorkload, {.in_place = true});
   plan.placement.assign(plan.placement.size(), Placement::kHost);
-  plan.host_tokens = 4;
+  plan.routes = {{.tokens = 4, .by_host = std::vector<bool>(plan.placement.size(), true)}};
   const GpuRates slow_link{1e30, 1e30, 1e30, {1.0, 0.0}, {}};
   CHECK(bound_of(tiny.model.layout, plan, slow_link, {2, 2, 4, 0, 4}).seconds < 1.0);
   CHECK(bound_of(tiny.model.layout, plan, slow_link, {2, 2, 5, 0, 4}).by == "link");

@@ -67,29 +67,25 @@ TEST_CASE(
   Hardware hardware = test_hardware();
   hardware.to_device = {.bytes_per_second = 1e8, .latency_seconds = 1e-6};
   hardware.to_host = hardware.to_device;
-  const auto host_units = [&](const Plan& plan) {
-    return std::ranges::count(plan.placement, Placement::kHost);
-  };
   const Plan slow = make_plan(model.layout, workload, limits, hardware);
-  CHECK(host_units(slow) > 0);
-  CHECK(slow.host_computes(1));
-  CHECK(!slow.host_computes(200));
+  CHECK(slow.host_units(1) > 0);
+  CHECK(slow.host_units(200) == 0);
   PlanLimits none = limits;
   none.host_units = 0;
   const Plan streamed = make_plan(model.layout, workload, none, hardware);
-  CHECK(host_units(streamed) == 0);
+  CHECK(streamed.host_units(1) == 0);
   CHECK(slow.predicted.decode_pass_seconds < 0.8 * streamed.predicted.decode_pass_seconds);
   hardware.to_device.bytes_per_second = 1e12;
-  CHECK(host_units(make_plan(model.layout, workload, limits, hardware)) == 0);
+  CHECK(make_plan(model.layout, workload, limits, hardware).host_units(1) == 0);
 }
 
 TEST_CASE("cost model: a pass takes as long as the longer of copying and computing, or their sum") {
   const TestModel model(tiny_reference("f32").gguf);
   Plan plan = model.plan({}, {});
-  for (Placement& p : plan.placement) p = Placement::kStreamed;
+  for (Placement& p : plan.placement) p = Placement::kHost;
   plan.slot_bytes = 16'384;
   Hardware hardware = test_hardware();
-  hardware.step_seconds = 0.0;
+  hardware.device.step_seconds = 0.0;
   hardware.to_host.latency_seconds = 0.0;
   hardware.to_device.latency_seconds = 0.0;
   const PassSize size{.tokens = 64, .keys = 64, .rows = 1};
@@ -101,7 +97,7 @@ TEST_CASE("cost model: a pass takes as long as the longer of copying and computi
   double computing = 0.0;
   plan.slots = 1;
   for (const Piece& piece : make_schedule(model.layout, plan).pieces) {
-    computing += predict_piece_seconds(model.layout, hardware, piece, size);
+    computing += predict_piece_seconds(model.layout, hardware.device, piece, size);
   }
   const double bytes = static_cast<double>(plan.streamed_bytes(model.layout, size.tokens));
   for (const double ratio : {0.2, 1.0, 5.0}) {  // copying to computing

@@ -30,7 +30,7 @@ struct SlotRing {
         most_unread = std::max(most_unread, unread.size());
         ++copies;
       }
-      if (step.kind == StepKind::kCompute && schedule.streamed[step.piece]) {
+      if (step.kind == StepKind::kCompute && schedule.outside[step.piece]) {
         REQUIRE(!unread.empty());
         REQUIRE(unread.front() == step.piece);
         unread.pop_front();
@@ -53,23 +53,24 @@ TEST_CASE("schedule: any run of passes finds each piece in the slot where it loo
     }
     plan.slot_bytes += random() % 40000;
     for (Placement& p : plan.placement) {
-      p = random() % 3 == 0 ? Placement::kResident : Placement::kStreamed;
+      p = random() % 3 == 0 ? Placement::kResident : Placement::kHost;
     }
+    plan.routes = {{.tokens = 1, .by_host = std::vector<bool>(plan.placement.size())}};
     for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
       const bool may = model.layout.units[unit].kind == UnitKind::kFeedForward;
-      if (may && random() % 2 == 0) plan.placement[unit] = Placement::kHost;
+      plan.routes.front().by_host[unit] = may && random() % 2 == 0;
     }
-    plan.host_tokens = 1;
     const Schedule schedule = make_schedule(model.layout, plan);
     SlotRing ring{plan.slots};
     ring.play(schedule, schedule.prologue);
     std::size_t computed = 0;
     for (int pass = 0; pass < 6; ++pass) {
       const bool logits = random() % 2 == 0;
-      const std::vector<Step>& steps = schedule.pass(logits, random() % 2 == 0);
+      const std::vector<Step> steps =
+          pass_steps(model.layout, plan, schedule, random() % 2, logits);
       ring.play(schedule, steps);
       for (const Step& step : steps) {
-        computed += step.kind == StepKind::kCompute && schedule.streamed[step.piece] ? 1 : 0;
+        computed += step.kind == StepKind::kCompute && schedule.outside[step.piece] ? 1 : 0;
       }
     }
     CHECK(ring.copies == computed + ring.unread.size());

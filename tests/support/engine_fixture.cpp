@@ -6,11 +6,15 @@ Hardware test_hardware() {
   Hardware hardware;
   hardware.to_device = {.bytes_per_second = 10e9, .latency_seconds = 5e-6};
   hardware.to_host = hardware.to_device;
-  hardware.products.fill({.bytes_per_second = 40e9, .operations_per_second = 500e9});
-  hardware.attention_operations_per_second = 100e9;
-  hardware.element_seconds = 1e-9;
-  hardware.step_seconds = 2e-6;
-  hardware.host = hardware;
+  for (const DType type : kAllDTypes) {
+    hardware.device.products[static_cast<std::size_t>(type)] =
+        ProductRate::roofline(type, 40e9, 500e9);
+  }
+  hardware.device.attention_operations_per_second = 100e9;
+  hardware.device.attention_one_token_operations_per_second = 100e9;
+  hardware.device.element_seconds = 1e-9;
+  hardware.device.step_seconds = 2e-6;
+  hardware.host = hardware.device;
   return hardware;
 }
 
