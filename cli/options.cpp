@@ -40,6 +40,9 @@ LinkSpeed parse_link(const std::string& value) {
 // Parses into `to` when given. CLI11 would wrap an Error of ours: values are kept as text first.
 struct RawPlacement {
   std::string link;
+  std::string device_flops;
+  std::string host_flops;
+  std::string host_bandwidth;
   std::string device = "auto";
   std::string kv_type;
   std::string precision;
@@ -74,6 +77,14 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--link", raw.link,
                  "Speed of sim's link to host memory, and its latency: 12GB/s,10us")
       ->type_name("RATE");
+  app.add_option("--device-flops", raw.device_flops,
+                 "Make sim's products take as long as at this speed: 500GFLOP/s")
+      ->type_name("RATE");
+  app.add_option("--host-flops", raw.host_flops, "The same for units that the host computes")
+      ->type_name("RATE");
+  app.add_option("--host-bandwidth", raw.host_bandwidth,
+                 "Make them also take as long as reading weights at this rate: 20GB/s")
+      ->type_name("RATE");
   app.add_option("--ctx", o.context_tokens, "Tokens of context to make room for")
       ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
       ->type_name("TOKENS");
@@ -105,6 +116,13 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
              : raw.device == "cuda" ? DeviceChoice::kCuda
                                     : DeviceChoice::kAuto;
   if (!raw.link.empty()) o.link = parse_link(raw.link);
+  const auto parse_into = [](double& rate, const std::string& value, auto parse, const char* name) {
+    if (!value.empty()) rate = parse(value, name);
+  };
+  parse_into(o.device_pace.operations_per_second, raw.device_flops, parse_operations,
+             "--device-flops");
+  parse_into(o.host_pace.operations_per_second, raw.host_flops, parse_operations, "--host-flops");
+  parse_into(o.host_pace.bytes_per_second, raw.host_bandwidth, parse_rate, "--host-bandwidth");
   if (!raw.precision.empty()) {
     o.precision = raw.precision == "high" ? Precision::kHigh : Precision::kNormal;
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layers/activations.h"
+#include "layers/ops_cpu.h"
 #include "layers/sampler.h"
 #include "memory/kv_pages.h"
 #include "memory/link.h"
@@ -23,6 +24,8 @@ struct PlacementOptions {
   int gpu = 0;
   std::string vram;  // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
   std::optional<LinkSpeed> link;
+  ComputePace device_pace;  // of sim
+  ComputePace host_pace;    // beside sim
   std::optional<std::size_t> slots;
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;

@@ -71,6 +71,11 @@ std::shared_ptr<Gpu> timed(const std::shared_ptr<Gpu>& gpu, bool wanted) {
   return gpu;
 }
 
+EngineOptions paced(EngineOptions options, const Target& target) {
+  options.host_pace = target.host_pace;
+  return options;
+}
+
 std::unique_ptr<DeviceSim> make_sim(const Plan& plan, const Target& target) {
   return std::make_unique<DeviceSim>(
       SimOptions{.in_place = target.in_place,
@@ -98,9 +103,16 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .precision = options.precision,
                    .host_units = options.host_units};
   if (options.link) target.link = *options.link;
+  target.device_pace = options.device_pace;
+  target.host_pace = options.host_pace;
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
   };
+  const bool sim = target.gpu == nullptr && !target.in_place;
+  if (options.device_pace.given() && !sim) refuse("--device-flops", "another device than sim");
+  if (options.host_pace.given() && !sim) {
+    refuse("--host-flops or --host-bandwidth", "another device than sim");
+  }
   if (target.gpu != nullptr) {
     if (options.link) refuse("--link", "the cuda device, whose link is real; use --device sim");
     if (peaks != nullptr) *peaks = target.gpu->measure_peaks(bytes_to_measure(target));
@@ -123,6 +135,8 @@ Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target&
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
+  slow_down(hardware.device, target.device_pace);
+  slow_down(hardware.host, target.host_pace);
   return make_plan(layout, workload, target.limits, hardware);
 }
 
@@ -131,8 +145,9 @@ LoadedModel::LoadedModel(const OpenModel& model, const Plan& plan, const Target&
                          const EngineOptions& options)
     : gpu_(timed(target.gpu, plan.slots > 0 || options.trace)),
       sim_(gpu_ == nullptr ? make_sim(plan, target) : nullptr),
+      cpu_(target.device_pace),
       device(gpu_ == nullptr ? *sim_ : gpu_->device()),
       engine(model.file, model.layout, plan, device, gpu_ == nullptr ? cpu_ : gpu_->ops(),
-             options) {}
+             paced(options, target)) {}
 
 }  // namespace sluice

@@ -32,6 +32,8 @@ struct Target {
   bool in_place = false;
   PlanLimits limits;
   LinkSpeed link;
+  ComputePace device_pace;
+  ComputePace host_pace;
   std::shared_ptr<Gpu> gpu;  // null: the CPU computes
   std::string note;          // why there is none, where one would have been taken
 };

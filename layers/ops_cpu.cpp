@@ -1,9 +1,11 @@
 #include "layers/ops_cpu.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "layers/row_kernels.h"
+#include "memory/clock.h"
 #include "memory/host_stream.h"
 #include "memory/parallel.h"
 
@@ -154,8 +156,29 @@ void OpsCpu::norm(Stream& stream, const NormArgs& args) {
   host(stream).enqueue([args] { run_norm(args); });
 }
 
+double ComputePace::seconds(const ProductBatch& batch) const {
+  double seconds = 0.0;
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    const ProductArgs& p = batch.products[i];
+    const double bytes = static_cast<double>(packed_bytes(p.type, p.rows, p.columns));
+    const double operations = 2.0 * static_cast<double>(p.rows * p.columns * p.tokens);
+    seconds += std::max(bytes_per_second > 0.0 ? bytes / bytes_per_second : 0.0,
+                        operations_per_second > 0.0 ? operations / operations_per_second : 0.0);
+  }
+  return seconds;
+}
+
 void OpsCpu::product(Stream& stream, const ProductBatch& batch) {
-  host(stream).enqueue([batch] { products({batch.products.data(), batch.count}); });
+  if (!pace_.given()) {
+    host(stream).enqueue([batch] { products({batch.products.data(), batch.count}); });
+    return;
+  }
+  host(stream).enqueue_paced([this, batch](double ready_seconds) {
+    products({batch.products.data(), batch.count});
+    const double end_seconds = ready_seconds + pace_.seconds(batch);
+    wait_until(end_seconds);
+    return std::max(end_seconds, now_seconds());
+  });
 }
 
 void OpsCpu::rotate(Stream& stream, const RotateArgs& args) {

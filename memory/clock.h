@@ -23,4 +23,7 @@ double best_seconds(int runs, const Work& work) {
   return std::max(best, 1e-9);
 }
 
+// Returns at that time, within a microsecond or so. Sleeps, but for the last moments.
+void wait_until(double seconds);
+
 }  // namespace sluice

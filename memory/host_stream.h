@@ -51,12 +51,13 @@ class HostStream final : public Stream {
     });
   }
 
-  // Gives a copy that is paced: `copy(ready_seconds)` returns when it would have ended, had it
-  // begun at ready_seconds, the earliest moment at which it could have: nothing is held up by a
-  // thread that woke late.
-  template <typename Copy>
-  void enqueue_paced(const Copy& copy) {
-    give([this, copy] { ready_seconds_ = copy(ready_seconds_); });
+  // Gives work that is paced: `work(ready_seconds)` returns when it would have ended, had it begun
+  // at ready_seconds, the earliest moment at which it could have: nothing is held up by a thread
+  // that woke late.
+  template <typename Work>
+  void enqueue_paced(const Work& work) {
+    if (ring_ == nullptr) ready_seconds_ = now_seconds();
+    give([this, work] { ready_seconds_ = work(ready_seconds_); });
   }
 
   void record(Event& event) override;

@@ -141,6 +141,23 @@ std::size_t parse_bytes(std::string_view given, std::string_view option) {
   return *bytes;
 }
 
+double parse_operations(std::string_view given, std::string_view option) {
+  constexpr std::string_view kWanted = "a speed; say for example 500GFLOP/s or 2TFLOP/s";
+  constexpr std::string_view kUnit = "FLOP/s";
+  std::string_view rest = given;
+  const std::optional<Number> number = cut_number(rest);
+  if (!number || rest.size() < kUnit.size()) refuse(option, given, kWanted);
+  const std::string_view prefix = rest.substr(0, rest.size() - kUnit.size());
+  const std::optional<std::uint64_t> scale = unit_bytes(std::string(prefix) + "B");
+  const bool binary = prefix.size() > 1;  // "Gi"
+  if (!same_letters(rest.substr(prefix.size()), kUnit) || !scale || binary) {
+    refuse(option, given, kWanted);
+  }
+  const std::optional<std::uint64_t> rate = scaled(*number, *scale);
+  if (!rate || *rate == 0) refuse(option, given, "a speed of 1FLOP/s to 18EFLOP/s");
+  return static_cast<double>(*rate);
+}
+
 double parse_rate(std::string_view given, std::string_view option) {
   constexpr std::string_view kWanted = "a rate; say for example 16GB/s, 500MB/s or 1.5GiB/s";
   std::string_view rest = given;

@@ -40,5 +40,7 @@ std::string print_rate(double bytes_per_second);
 std::size_t parse_bytes(std::string_view text, std::string_view option);
 // "16GB/s", "1.5GiB/s", in bytes per second and never 0. Throws as parse_bytes does.
 double parse_rate(std::string_view text, std::string_view option);
+// "500GFLOP/s", "2TFLOP/s", in operations per second and never 0. Throws as parse_bytes does.
+double parse_operations(std::string_view text, std::string_view option);
 
 }  // namespace sluice

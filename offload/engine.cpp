@@ -89,8 +89,8 @@ void Engine::start_host() {
   compute_->record(*host_turn_);
   host_turn_->synchronize();
   const auto* begin = reinterpret_cast<const float*>(vectors.data());
-  host_ = std::make_unique<HostWorker>(layout_, plan_,
-                                       std::vector<float>(begin, begin + layout_.vector_floats));
+  host_ = std::make_unique<HostWorker>(
+      layout_, plan_, std::vector<float>(begin, begin + layout_.vector_floats), options_.host_pace);
 }
 
 void Engine::feed(std::span<const Feed> feeds) {

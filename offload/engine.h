@@ -31,6 +31,7 @@ struct EngineOptions {
   Progress on_feed;                         // tokens of one call of feed
   const std::atomic<bool>* stop = nullptr;  // looked at between passes
   bool trace = false;
+  ComputePace host_pace;  // of the units that the host computes
 };
 
 struct EngineCounters {

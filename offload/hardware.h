@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "layers/gpu.h"
+#include "layers/ops_cpu.h"
 #include "layers/weights.h"
 #include "memory/dtype.h"
 #include "memory/link.h"
@@ -41,6 +42,9 @@ struct ComputeRates {
   // While the link is busy it computes at this share of its speed: both use the memory bus.
   double share_beside_copies = 1.0;
 };
+
+// Makes products take as long as `pace` makes them.
+void slow_down(ComputeRates& rates, const ComputePace& pace);
 
 // A device, the host beside it, and the link between them.
 struct Hardware {

@@ -32,9 +32,11 @@ std::size_t host_work_bytes(const ModelLayout& layout, const Plan& plan) {
   return bytes;
 }
 
-HostWorker::HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors)
+HostWorker::HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors,
+                       ComputePace pace)
     : vectors_(std::move(vectors)),
       memory_(host_work_bytes(layout, plan)),
+      ops_(pace),
       model_(layout, ops_, lay_out(layout, plan, memory_.data(), vectors_.data())) {}
 
 }  // namespace sluice

@@ -17,7 +17,8 @@ namespace sluice {
 class HostWorker {
  public:
   // `vectors`: the model's norm weights and biases, [layout.vector_floats], which it takes.
-  HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors);
+  HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors,
+             ComputePace pace);
 
   // A pass of `shape`, at most plan.host_tokens() tokens, with its input laid out at `input`, where
   // the residual stream is updated in place.

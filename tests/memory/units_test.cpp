@@ -92,6 +92,12 @@ TEST_CASE("units: rates are read, and refused if they aren't rates") {
   CHECK(parse_rate("16GB/s", "--link") == 16e9);
   CHECK(parse_rate("1.5GiB/s", "--link") == 1.5 * 1024 * 1024 * 1024);
   CHECK(parse_rate("500 MB/s", "--link") == 500e6);
+  CHECK(parse_operations("1.5TFLOP/s", "--device-flops") == 1.5e12);
+  CHECK(parse_operations("20 gflop/s", "--device-flops") == 20e9);
+  for (const char* bad : {"", "5", "5G", "5GB/s", "5GiFLOP/s", "0FLOP/s", "-1GFLOP/s", "FLOP/s"}) {
+    CAPTURE(bad);
+    CHECK(failure_of([&] { parse_operations(bad, "--device-flops"); }).kind == ErrorKind::kUsage);
+  }
   for (const std::string bad : {"", "/s", "16", "16GB", "16/s", "0MB/s", "-1GB/s", "nan/s",
                                 "infGB/s", "99999999999999TiB/s", "16GB/m"}) {
     CAPTURE(bad);
