@@ -211,32 +211,44 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
   return replay.now_seconds() - begin + hardware.pass_seconds;
 }
 
+WorkloadPasses passes_of(const Workload& w, std::size_t segment_tokens) {
+  const std::size_t prompts = std::max<std::size_t>(w.prompt_tokens * w.sequences, 1);
+  const std::size_t segment = std::min(segment_tokens, prompts);
+  const std::size_t segments = ceil_div(prompts, segment);
+  const std::size_t last = prompts - (segments - 1) * segment;
+  const std::size_t at_once =
+      std::min(w.sequences, ceil_div(segment, std::max<std::size_t>(w.prompt_tokens, 1)));
+  const std::size_t prompt_keys = w.prompt_tokens / 2 + 1;
+  const std::size_t decoding = std::min(w.sequences, segment_tokens);
+  const std::size_t rounds = ceil_div(w.sequences, decoding);
+  const std::size_t generated = w.max_tokens > 0 ? w.max_tokens - 1 : 0;
+  const PassSize segment_size{segment, prompt_keys, w.all_logits ? segment : 0, at_once};
+  const PassSize last_size{last, prompt_keys, w.all_logits ? last : std::min(w.sequences, last),
+                           at_once};
+  const PassSize decode_size{decoding, w.prompt_tokens + w.max_tokens / 2, decoding, decoding};
+  WorkloadPasses passes;
+  passes.kinds = {PassCount{segment_size, segments - 1}, PassCount{last_size, 1},
+                  PassCount{decode_size, rounds * generated}};
+  return passes;
+}
+
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                    const Hardware& hardware) {
   const Workload& w = plan.workload;
-  const std::size_t prompt_total = std::max<std::size_t>(w.prompt_tokens * w.sequences, 1);
-  const std::size_t segment = std::min(plan.segment_tokens, prompt_total);
-  const std::size_t passes = ceil_div(prompt_total, segment);
-  const std::size_t at_once = std::min(w.sequences, ceil_div(segment, w.prompt_tokens));
-  const PassSize inner{segment, w.prompt_tokens / 2 + 1, w.all_logits ? segment : 0, at_once};
-  const std::size_t last_tokens = prompt_total - (passes - 1) * segment;
-  const std::size_t last_rows = w.all_logits ? last_tokens : std::min(w.sequences, last_tokens);
-  const PassSize last{last_tokens, w.prompt_tokens / 2 + 1, last_rows, at_once};
-  const std::size_t decode_tokens = std::min(w.sequences, plan.segment_tokens);
-  const PassSize decode{decode_tokens, w.prompt_tokens + w.max_tokens / 2, decode_tokens,
-                        decode_tokens};
-
+  const WorkloadPasses passes = passes_of(w, plan.segment_tokens);
+  const auto seconds = [&](const PassSize& size) {
+    return predict_pass_seconds(model, plan, schedule, hardware, size);
+  };
   Prediction p;
-  p.prefill_seconds = predict_pass_seconds(model, plan, schedule, hardware, last);
-  if (passes > 1) {
-    p.prefill_seconds += static_cast<double>(passes - 1) *
-                         predict_pass_seconds(model, plan, schedule, hardware, inner);
+  for (const PassCount* of_prompts : {&passes.segment(), &passes.last_segment()}) {
+    if (of_prompts->count == 0) continue;
+    p.prefill_seconds += static_cast<double>(of_prompts->count) * seconds(of_prompts->size);
   }
-  p.decode_pass_seconds = predict_pass_seconds(model, plan, schedule, hardware, decode) *
-                          static_cast<double>(ceil_div(w.sequences, decode_tokens));
-  p.decode_seconds =
-      p.decode_pass_seconds * static_cast<double>(w.max_tokens > 0 ? w.max_tokens - 1 : 0);
-  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode_tokens));
+  const PassSize& decode = passes.decode().size;
+  const double one = seconds(decode);
+  p.decode_pass_seconds = one * static_cast<double>(ceil_div(w.sequences, decode.tokens));
+  p.decode_seconds = one * static_cast<double>(passes.decode().count);
+  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode.tokens));
   return p;
 }
 

@@ -1,6 +1,7 @@
 // The predictor: replays a schedule's steps on the clocks of a machine. Pure arithmetic.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -18,6 +19,20 @@ struct PassSize {
   std::size_t rows;
   std::size_t sequences = 1;
 };
+
+// The passes that a workload takes, with segments of so many tokens.
+struct PassCount {
+  PassSize size;
+  std::size_t count;
+};
+struct WorkloadPasses {
+  std::array<PassCount, 3> kinds;
+
+  const PassCount& segment() const { return kinds[0]; }  // of prompts, all but the last
+  const PassCount& last_segment() const { return kinds[1]; }
+  const PassCount& decode() const { return kinds[2]; }
+};
+WorkloadPasses passes_of(const Workload& workload, std::size_t segment_tokens);
 
 // Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
 // is told when what would run, from the pass's start; copies for it may have begun before.
