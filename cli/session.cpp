@@ -101,6 +101,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .segment_tokens = options.segment_tokens,
                    .kv_type = options.kv_type,
                    .precision = options.precision,
+                   .host_computes = target.gpu != nullptr || options.host_units.has_value() ||
+                                    options.host_pace.given(),
                    .host_units = options.host_units};
   if (options.link) target.link = *options.link;
   target.device_pace = options.device_pace;

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <memory>
 #include <optional>
 
 #include "memory/error.h"
 #include "memory/units.h"
+#include "offload/best_plan.h"
+#include "offload/candidates.h"
 #include "offload/cost_model.h"
-#include "offload/schedule.h"
 
 namespace sluice {
 namespace {
@@ -17,10 +20,10 @@ constexpr std::size_t kDefaultSlots = 2;
 constexpr std::size_t kMaxSlots = 4;
 // Pieces smaller than this cost more in steps than they save in memory.
 constexpr std::size_t kSmallSlotBytes = 64_KiB;
-// Passes of more tokens than this are never the host's: any link brings weights sooner.
-constexpr std::size_t kMostHostTokens = 64;
-constexpr std::size_t kHostShares = 16;  // of the units that it could take, as many are tried
-constexpr std::size_t kSlotSizes = 10;   // the largest unit, its half, ... before the smallest
+constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
+// A pass of more pieces than this costs more in steps than it gains; tried where nothing else fits.
+constexpr std::size_t kMostPieces = 4096;
+constexpr int kTriedOfAShape = 4;
 
 KvType default_kv_type(const ModelLayout& model) {
   for (const UnitInfo& unit : model.units) {
@@ -44,22 +47,15 @@ std::size_t smallest_slot_bytes(const ModelLayout& model) {
   return align_up(std::min(std::max(panel, kSmallSlotBytes), largest_unit_bytes(model)));
 }
 
-// Indices 0..count-1 so that every beginning of the list is spread evenly (bits reversed).
-std::vector<std::size_t> spread_order(std::size_t count) {
-  std::size_t bits = 0;
-  while ((std::size_t{1} << bits) < count) ++bits;
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < (std::size_t{1} << bits); ++i) {
-    std::size_t reversed = 0;
-    for (std::size_t b = 0; b < bits; ++b) reversed |= ((i >> b) & 1) << (bits - 1 - b);
-    if (reversed < count) order.push_back(reversed);
-  }
-  return order;
-}
-
-double seconds(const Plan& plan) {
-  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
-}
+// Slots and segments of some sizes, and what could be resident beside them.
+struct Shape {
+  Plan blank;
+  std::shared_ptr<const Candidates> candidates;
+};
+struct Streaming {
+  std::shared_ptr<const Shape> shape;
+  Candidate candidate;
+};
 
 class Search {
  public:
@@ -70,14 +66,16 @@ class Search {
         total_tokens_(std::max<std::size_t>(workload.prompt_tokens, 1) * workload.sequences) {}
 
   Plan smallest() const {
-    if (limits_.in_place) return everything_resident(segments().back());
+    Plan resident = everything_resident(segments().back());
+    if (limits_.in_place) return resident;
     Plan streamed = blank(segments().back());
     streamed.slots = limits_.slots.value_or(kDefaultSlots);
     streamed.slot_bytes = smallest_slot_bytes(model_);
+    place_least(streamed);
     count_bytes(model_, streamed);
     // A model smaller than two slots is better kept.
-    Plan resident = everything_resident(segments().back());
-    return resident.bytes.total() < streamed.bytes.total() ? resident : streamed;
+    const bool keep = may_be_resident() && resident.bytes.total() < streamed.bytes.total();
+    return keep ? resident : streamed;
   }
 
   // The smallest plan; refused if the limit is smaller still.
@@ -89,44 +87,26 @@ class Search {
 
   Plan fastest(const Hardware& hardware) const {
     const Plan least = require();
-    std::optional<Plan> best;
-    const auto consider = [&](Plan plan) {
-      plan.limit_bytes = limits_.device_bytes;
-      plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
-      if (!best || seconds(plan) < seconds(*best)) best = std::move(plan);
-    };
+    BestPlan best(model_, limits_, hardware);
     for (const std::size_t segment : segments()) {
+      if (!may_be_resident()) break;
       Plan plan = everything_resident(segment);
-      if (plan.bytes.total() <= limit()) {
-        consider(std::move(plan));
-        if (!limits_.segment_tokens) break;  // shorter segments only save memory
-      }
+      if (plan.bytes.total() > limit()) continue;
+      best.consider(std::move(plan));
+      if (!limits_.segment_tokens) break;  // shorter segments only save memory
     }
-    if (best) return *best;
-    for (const std::size_t segment : segments()) {
-      for (const std::size_t slot_bytes : slot_sizes()) {
-        for (std::size_t slots = first_slots(); slots <= last_slots(); ++slots) {
-          for (const bool head_first : {true, false}) {
-            if (auto plan = filled(segment, slots, slot_bytes, head_first)) {
-              consider(std::move(*plan));
-            }
-          }
-        }
-      }
+    if (limits_.in_place) return best.plan();
+    std::vector<Streaming> streaming = all_streaming(hardware);
+    std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
+    std::map<const Shape*, int> tried;
+    for (const Streaming& s : streaming) {
+      if (best.found() && s.candidate.seconds >= best.seconds()) break;
+      if (++tried[s.shape.get()] > kTriedOfAShape || best.exhausted()) continue;
+      best.consider(make(s));
     }
-    if (!best) consider(least);
-    if (!limits_.host_units && !limits_.gpu) return *best;
-    const Plan streamed = *best;
-    const std::vector<std::size_t> units = host_candidates(streamed);
-    if (limits_.host_units) {
-      consider_host(streamed, units, *limits_.host_units, hardware, best);
-      return *best;
-    }
-    const std::size_t shares = std::min(kHostShares, units.size());
-    for (std::size_t share = 1; share <= shares; ++share) {
-      consider_host(streamed, units, units.size() * share / shares, hardware, best);
-    }
-    return *best;
+    if (!best.found()) best.consider(least);
+    best.refine();
+    return best.plan();
   }
 
  private:
@@ -144,13 +124,38 @@ class Search {
 
   std::vector<std::size_t> slot_sizes() const {
     std::vector<std::size_t> sizes;
-    const std::size_t smallest = smallest_slot_bytes(model_);
+    const std::size_t smallest =
+        std::max(smallest_slot_bytes(model_), model_.units_bytes() / kMostPieces);
     std::size_t bytes = align_up(largest_unit_bytes(model_));
     for (std::size_t i = 0; i < kSlotSizes && bytes > smallest; ++i, bytes = align_up(bytes / 2)) {
       sizes.push_back(bytes);
     }
-    sizes.push_back(smallest);
+    sizes.push_back(align_up(smallest));
     return sizes;
+  }
+
+  bool may_be_resident() const {
+    return limits_.resident_units.value_or(model_.units.size()) == model_.units.size() &&
+           std::ranges::all_of(limits_.pins,
+                               [](Pin pin) { return pin == Pin::kNone || pin == Pin::kResident; });
+  }
+
+  // Those resident that are pinned, and the smallest of others if so many have to be.
+  void place_least(Plan& plan) const {
+    std::vector<std::size_t> free;
+    std::size_t resident = 0;
+    for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+      const Pin pin = limits_.pins.empty() ? Pin::kNone : limits_.pins[unit];
+      if (pin == Pin::kNone) free.push_back(unit);
+      if (pin != Pin::kResident) continue;
+      plan.placement[unit] = Placement::kResident;
+      ++resident;
+    }
+    std::ranges::stable_sort(free, {}, [&](std::size_t u) { return model_.units[u].size_bytes; });
+    for (std::size_t i = 0; i < free.size() && resident < limits_.resident_units.value_or(0); ++i) {
+      plan.placement[free[i]] = Placement::kResident;
+      ++resident;
+    }
   }
 
   std::size_t first_slots() const { return limits_.slots.value_or(kDefaultSlots); }
@@ -182,70 +187,37 @@ class Search {
     return plan;
   }
 
-  // A plan with these slots, and as many units resident as fit beside them.
-  std::optional<Plan> filled(std::size_t segment, std::size_t slots, std::size_t slot_bytes,
-                             bool head_first) const {
-    Plan plan = blank(segment);
-    plan.slots = slots;
-    plan.slot_bytes = slot_bytes;
-    count_bytes(model_, plan);
-    std::size_t used = plan.bytes.total();
-    if (used > limit()) return std::nullopt;
-    const std::size_t head = model_.units.size() - 1;
-    std::vector<std::size_t> order = spread_order(head);
-    order.insert(head_first ? order.begin() : order.end(), head);
-    for (const std::size_t unit : order) {
-      const std::size_t bytes = align_up(model_.units[unit].size_bytes);
-      if (bytes > limit() - used) continue;
-      plan.placement[unit] = Placement::kResident;
-      used += bytes;
+  // Every choice of slots and of units beside them that leaves no room for another unit.
+  std::vector<Streaming> all_streaming(const Hardware& hardware) const {
+    std::vector<Streaming> all;
+    for (const std::size_t segment : segments()) {
+      const WorkloadPasses passes = passes_of(workload_, segment);
+      for (const std::size_t slot_bytes : slot_sizes()) {
+        std::shared_ptr<const Candidates> candidates;
+        for (std::size_t slots = first_slots(); slots <= last_slots(); ++slots) {
+          Plan plan = blank(segment);
+          plan.slots = slots;
+          plan.slot_bytes = slot_bytes;
+          count_bytes(model_, plan);
+          const std::size_t used = plan.bytes.total();
+          if (used > limit()) break;
+          if (!candidates) {
+            candidates =
+                std::make_shared<const Candidates>(model_, limits_, hardware, passes, slot_bytes);
+          }
+          const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
+          for (const Candidate& c : candidates->within(limit() - used)) all.push_back({shape, c});
+        }
+      }
     }
+    return all;
+  }
+
+  Plan make(const Streaming& streaming) const {
+    Plan plan = streaming.shape->blank;
+    plan.placement = streaming.shape->candidates->placement(streaming.candidate);
     count_bytes(model_, plan);
     return plan;
-  }
-
-  // Streamed units that the host could compute instead: those of which nothing is on its way before
-  // it is known how large a pass is.
-  std::vector<std::size_t> host_candidates(const Plan& plan) const {
-    const Schedule schedule = make_schedule(model_, plan);
-    std::vector<std::size_t> units;
-    for (std::size_t unit = 0; unit < model_.units.size(); ++unit) {
-      if (plan.placement[unit] != Placement::kHost) continue;
-      if (model_.units[unit].kind != UnitKind::kFeedForward) continue;
-      if (!schedule.early(unit)) units.push_back(unit);
-    }
-    return units;
-  }
-
-  // `plan` with `count` of the candidates taken by the host, spread along the layers so that the
-  // link always has something to bring meanwhile. Becomes the best if it is, or was asked for.
-  void consider_host(Plan plan, const std::vector<std::size_t>& candidates, std::size_t count,
-                     const Hardware& hardware, std::optional<Plan>& best) const {
-    count = std::min(count, candidates.size());
-    if (count == 0) return;
-    const std::vector<std::size_t> order = spread_order(candidates.size());
-    Route route{.tokens = kMostHostTokens, .by_host = std::vector<bool>(model_.units.size())};
-    for (std::size_t i = 0; i < count; ++i) route.by_host[candidates[order[i]]] = true;
-    plan.routes = {route};
-    const std::size_t decode_tokens = std::min(workload_.sequences, plan.segment_tokens);
-    const Schedule schedule = make_schedule(model_, plan);
-    if (!limits_.host_units) plan.routes.front().tokens = host_tokens(plan, schedule, hardware);
-    if (plan.host_tokens() < decode_tokens && !limits_.host_units) return;
-    plan.predicted = predict(model_, plan, schedule, hardware);
-    if (limits_.host_units || seconds(plan) < seconds(*best)) best = std::move(plan);
-  }
-
-  // The largest passes that are faster with the host's help than without.
-  std::size_t host_tokens(Plan plan, const Schedule& schedule, const Hardware& hardware) const {
-    const std::size_t keys = workload_.prompt_tokens + workload_.max_tokens / 2;
-    for (std::size_t tokens = kMostHostTokens; tokens > 0; tokens /= 2) {
-      const auto pass = [&](std::size_t upto) {
-        plan.routes.front().tokens = upto;
-        return predict_pass_seconds(model_, plan, schedule, hardware, {tokens, keys, 1});
-      };
-      if (pass(tokens) < pass(0)) return tokens;
-    }
-    return 0;
   }
 
   std::size_t limit() const {
@@ -261,6 +233,7 @@ class Search {
                      workload_.cache_tokens > 0 ? workload_.cache_tokens
                                                 : workload_.sequences * workload_.context_tokens,
                      " tokens of context, ", print_bytes(b.slots), " for ", least.slots, " slots, ",
+                     b.resident == 0 ? "" : text(print_bytes(b.resident), " of resident units, "),
                      print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),

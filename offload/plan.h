@@ -30,6 +30,9 @@ struct Workload {
   }
 };
 
+// What the user says of a unit.
+enum class Pin : std::uint8_t { kNone, kResident, kStreamed, kByHost };
+
 // What must be kept, and what the user has fixed; the rest is the budgeter's to choose.
 struct PlanLimits {
   bool in_place = false;                      // the device reads weights in host memory: no limit
@@ -40,9 +43,11 @@ struct PlanLimits {
   std::optional<std::size_t> segment_tokens{};
   std::optional<KvType> kv_type{};
   std::optional<Precision> precision{};  // none: as default_precision says
-  // Feed-forward units of which the host computes small passes; none: as many as pay, where the
-  // device is a GPU, else 0.
+  bool host_computes = false;            // the host is a second place to compute
+  // Units that it takes in small passes; none: as many as pay.
   std::optional<std::size_t> host_units{};
+  std::optional<std::size_t> resident_units{};
+  std::vector<Pin> pins{};  // [units], or empty
 };
 
 // Where a unit lives.

@@ -62,7 +62,7 @@ TEST_CASE(
     "budgeter: beside a slow link the host takes units of a GPU's small passes, not of large") {
   const TestModel model(tiny_reference("quants").gguf);
   const Workload workload{.prompt_tokens = 200, .max_tokens = 64, .context_tokens = 264};
-  PlanLimits limits{.gpu = true};
+  PlanLimits limits{.gpu = true, .host_computes = true};
   limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits) + 30'000;
   Hardware hardware = test_hardware();
   hardware.to_device = {.bytes_per_second = 1e8, .latency_seconds = 1e-6};

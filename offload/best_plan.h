@@ -1,0 +1,39 @@
+// The fastest plan met so far, and small changes to it that may be faster still.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "offload/hardware.h"
+#include "offload/plan.h"
+
+namespace sluice {
+
+class BestPlan {
+ public:
+  // Borrows all three.
+  BestPlan(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware)
+      : model_(model), limits_(limits), hardware_(hardware) {}
+
+  // Chooses the routes of the passes of its workload, and replays them.
+  void consider(Plan plan);
+  // Lets units of a small model change places, then chooses routes for passes of all sizes.
+  void refine();
+
+  bool found() const { return best_.has_value(); }
+  const Plan& plan() const { return *best_; }
+  double seconds() const;  // of the workload
+  // So much has been replayed that the search had better come to an end.
+  bool exhausted() const;
+
+ private:
+  bool improve_by_swaps();
+  std::size_t replayed_pieces_ = 0;
+
+  const ModelLayout& model_;
+  const PlanLimits& limits_;
+  const Hardware& hardware_;
+  std::optional<Plan> best_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,176 @@
+#include "offload/candidates.h"
+
+#include <algorithm>
+
+#include "memory/units.h"
+#include "offload/routes.h"
+
+namespace sluice {
+namespace {
+
+double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
+  return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
+}
+
+template <typename Sums>
+void add(Sums& to, const Sums& s) {
+  to.resident_bytes += s.resident_bytes;
+  for (std::size_t p = 0; p < s.link.size(); ++p) {
+    to.link[p] += s.link[p];
+    to.host_link[p] += s.host_link[p];
+    to.device[p] += s.device[p];
+    to.by_host[p] += s.by_host[p];
+  }
+}
+
+}  // namespace
+
+// The bits of 0, 1, 2... reversed.
+std::vector<std::size_t> spread_order(std::vector<std::size_t> units) {
+  std::size_t bits = 0;
+  while ((std::size_t{1} << bits) < units.size()) ++bits;
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < (std::size_t{1} << bits); ++i) {
+    std::size_t reversed = 0;
+    for (std::size_t b = 0; b < bits; ++b) reversed |= ((i >> b) & 1) << (bits - 1 - b);
+    if (reversed < units.size()) order.push_back(units[reversed]);
+  }
+  return order;
+}
+
+Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
+                       const WorkloadPasses& passes, std::size_t slot_bytes)
+    : model_(model),
+      limits_(limits),
+      hardware_(hardware),
+      passes_(passes),
+      slot_bytes_(slot_bytes),
+      pinned_resident_(model.units.size()) {
+  std::array<std::vector<std::size_t>, kKinds> free;
+  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+    const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
+    if (pin == Pin::kNone) {
+      free[static_cast<std::size_t>(model.units[unit].kind)].push_back(unit);
+      continue;
+    }
+    pinned_resident_[unit] = pin == Pin::kResident;
+    add(pinned_, sums_of(unit, pinned_resident_[unit]));
+  }
+  for (std::size_t k = 0; k < kKinds; ++k) {
+    Kind& kind = kinds_[k];
+    kind.order = spread_order(free[k]);
+    kind.sums.resize(kind.order.size() + 1);
+    Sums resident;
+    for (std::size_t i = 0; i < kind.order.size(); ++i) {
+      add(kind.sums[i], resident);
+      add(resident, sums_of(kind.order[i], true));
+    }
+    kind.sums.back() = resident;
+    Sums outside;
+    for (std::size_t i = kind.order.size(); i-- > 0;) {
+      add(outside, sums_of(kind.order[i], false));
+      add(kind.sums[i], outside);
+    }
+  }
+}
+
+Candidates::Sums Candidates::sums_of(std::size_t unit, bool resident) const {
+  const UnitInfo& info = model_.units[unit];
+  const Pin pin = limits_.pins.empty() ? Pin::kNone : limits_.pins[unit];
+  const bool may_host = limits_.host_computes && !resident && pin != Pin::kStreamed &&
+                        info.kind == UnitKind::kFeedForward;
+  Sums sums;
+  if (resident) sums.resident_bytes = align_up(info.size_bytes);
+  const std::vector<Piece> pieces =
+      cut_unit(model_.units, unit, resident ? info.size_bytes : slot_bytes_);
+  for (std::size_t p = 0; p < kPasses; ++p) {
+    const PassCount& pass = passes_.kinds[p];
+    const bool skipped = info.kind == UnitKind::kHead && pass.size.rows == 0;
+    if (pass.count == 0 || skipped) continue;
+    for (const Piece& piece : pieces) {
+      if (!resident) sums.link[p] += transfer_seconds(hardware_.to_device, piece.size_bytes);
+      sums.device[p] += predict_piece_seconds(model_, hardware_.device, piece, pass.size);
+    }
+    sums.by_host[p] = sums.device[p];
+    if (!may_host || pass.size.tokens > kMostHostTokens) continue;
+    const std::size_t row_bytes = model_.config.width * sizeof(float);
+    sums.host_link[p] = sums.link[p];
+    sums.by_host[p] = hardware_.turn_seconds +
+                      transfer_seconds(hardware_.to_host, pass.size.tokens * row_bytes) +
+                      transfer_seconds(hardware_.to_device, pass.size.tokens * row_bytes);
+    for (const Piece& piece : pieces) {
+      sums.by_host[p] += predict_piece_seconds(model_, hardware_.host, piece, pass.size);
+    }
+  }
+  return sums;
+}
+
+// In each pass the longer of copying and computing, with as much of it the host's as evens them.
+double Candidates::estimate(const Candidate& candidate) const {
+  Sums sums = pinned_;
+  const std::array<std::size_t, kKinds> counts = {candidate.attention, candidate.feed_forward,
+                                                  candidate.head ? std::size_t{1} : 0};
+  for (std::size_t k = 0; k < kKinds; ++k) {
+    add(sums, kinds_[k].sums[counts[k]]);
+  }
+  double seconds = 0.0;
+  for (std::size_t p = 0; p < kPasses; ++p) {
+    const double more = sums.by_host[p] - sums.device[p];
+    double share = 0.0;
+    if (sums.host_link[p] > 0.0) {
+      share = more <= 0.0 ? 1.0 : (sums.link[p] - sums.device[p]) / (sums.host_link[p] + more);
+      share = std::clamp(share, 0.0, 1.0);
+    }
+    const double pass =
+        std::max(sums.link[p] - share * sums.host_link[p], sums.device[p] + share * more);
+    seconds += pass * static_cast<double>(passes_.kinds[p].count);
+  }
+  return seconds;
+}
+
+std::vector<Candidate> Candidates::within(std::size_t room_bytes) const {
+  const auto& [attention, feed_forward, head] = kinds_;
+  const auto bytes = [](const Kind& kind, std::size_t count) {
+    return kind.sums[count].resident_bytes;
+  };
+  std::vector<Candidate> found;
+  const auto pinned = static_cast<std::size_t>(std::ranges::count(pinned_resident_, true));
+  for (std::size_t h = 0; h <= head.order.size(); ++h) {
+    for (std::size_t f = 0; f <= feed_forward.order.size(); ++f) {
+      const std::size_t base = pinned_.resident_bytes + bytes(head, h) + bytes(feed_forward, f);
+      if (base > room_bytes) break;
+      std::size_t a = 0;
+      if (limits_.resident_units) {
+        if (pinned + f + h > *limits_.resident_units) break;
+        a = *limits_.resident_units - pinned - f - h;
+        if (a > attention.order.size() || base + bytes(attention, a) > room_bytes) continue;
+      } else {
+        const auto fits = [&](std::size_t count) {
+          return base + bytes(attention, count) <= room_bytes;
+        };
+        while (a < attention.order.size() && fits(a + 1)) ++a;
+      }
+      Candidate candidate{a, f, h == 1, base + bytes(attention, a), 0.0};
+      candidate.seconds = estimate(candidate);
+      found.push_back(candidate);
+    }
+  }
+  return found;
+}
+
+std::vector<Placement> Candidates::placement(const Candidate& candidate) const {
+  std::vector<Placement> placement(model_.units.size(), Placement::kHost);
+  for (std::size_t unit = 0; unit < placement.size(); ++unit) {
+    if (pinned_resident_[unit]) placement[unit] = Placement::kResident;
+  }
+  const std::array<std::size_t, kKinds> counts = {candidate.attention, candidate.feed_forward,
+                                                  candidate.head ? std::size_t{1} : 0};
+  for (std::size_t k = 0; k < kKinds; ++k) {
+    for (std::size_t i = 0; i < counts[k]; ++i) {
+      placement[kinds_[k].order[i]] = Placement::kResident;
+    }
+  }
+  return placement;
+}
+
+}  // namespace sluice

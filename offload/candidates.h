@@ -1,0 +1,67 @@
+// What the budgeter chooses from: which units could stay on the device, and estimates of how long
+// passes would then take, without a schedule.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "offload/cost_model.h"
+#include "offload/hardware.h"
+#include "offload/plan.h"
+
+namespace sluice {
+
+// Units in the order in which they become resident: every beginning of it is spread evenly along
+// the layers, so that copies of the others have time to run between them.
+std::vector<std::size_t> spread_order(std::vector<std::size_t> units);
+
+// A choice of resident units: the first so many of each kind, in that order, beside those pinned.
+struct Candidate {
+  std::size_t attention = 0;
+  std::size_t feed_forward = 0;
+  bool head = false;
+  std::size_t resident_bytes = 0;  // of all, as lent
+  double seconds = 0.0;            // of the workload, at least
+};
+
+// For one length of segments and one size of slots.
+class Candidates {
+ public:
+  Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
+             const WorkloadPasses& passes, std::size_t slot_bytes);
+
+  // Those that leave no room for another unit within `room_bytes`, with their estimates.
+  std::vector<Candidate> within(std::size_t room_bytes) const;
+  std::vector<Placement> placement(const Candidate& candidate) const;
+
+ private:
+  static constexpr std::size_t kKinds = 3;   // of units
+  static constexpr std::size_t kPasses = 3;  // of passes
+  // Sums over units of one kind, when the first so many are resident.
+  struct Sums {
+    std::size_t resident_bytes = 0;
+    std::array<double, kPasses> link{};       // seconds to copy those outside
+    std::array<double, kPasses> host_link{};  // of them, what the host could compute instead
+    std::array<double, kPasses> device{};     // seconds to compute, all on the device
+    std::array<double, kPasses> by_host{};    // and with the host computing all that it could
+  };
+  struct Kind {
+    std::vector<std::size_t> order;
+    std::vector<Sums> sums;  // [order + 1]
+  };
+
+  Sums sums_of(std::size_t unit, bool resident) const;
+  double estimate(const Candidate& candidate) const;
+
+  const ModelLayout& model_;
+  const PlanLimits& limits_;
+  const Hardware& hardware_;
+  const WorkloadPasses passes_;
+  const std::size_t slot_bytes_;
+  Sums pinned_;
+  std::vector<bool> pinned_resident_;
+  std::array<Kind, kKinds> kinds_;
+};
+
+}  // namespace sluice

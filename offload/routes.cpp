@@ -1,0 +1,107 @@
+#include "offload/routes.h"
+
+#include <algorithm>
+
+#include "offload/cost_model.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kShares = 16;  // of the units that the host could take, tried at first
+
+Pin pin_of(const PlanLimits& limits, std::size_t unit) {
+  return limits.pins.empty() ? Pin::kNone : limits.pins[unit];
+}
+
+// A pass of so many tokens in the midst of generating.
+PassSize size_of(const Plan& plan, std::size_t tokens) {
+  const Workload& w = plan.workload;
+  const std::size_t sequences = std::min(tokens, w.sequences);
+  return {tokens, w.prompt_tokens + w.max_tokens / 2, sequences, sequences};
+}
+
+}  // namespace
+
+std::vector<std::size_t> host_candidates(const ModelLayout& model, const Plan& plan,
+                                         const Schedule& schedule, const PlanLimits& limits) {
+  std::vector<std::size_t> units;
+  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+    if (plan.placement[unit] != Placement::kHost) continue;
+    if (model.units[unit].kind != UnitKind::kFeedForward) continue;
+    if (pin_of(limits, unit) == Pin::kStreamed) continue;
+    if (!schedule.early(unit)) units.push_back(unit);
+  }
+  return units;
+}
+
+std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size_t count) {
+  std::vector<std::size_t> chosen;
+  for (std::size_t i = 0; i < count; ++i) {
+    chosen.push_back(units[(2 * i + 1) * units.size() / (2 * count)]);
+  }
+  return chosen;
+}
+
+Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                   const PlanLimits& limits, const Hardware& hardware, std::size_t tokens) {
+  std::vector<std::size_t> pinned;
+  std::vector<std::size_t> free;
+  for (const std::size_t unit : host_candidates(model, plan, schedule, limits)) {
+    (pin_of(limits, unit) == Pin::kByHost ? pinned : free).push_back(unit);
+  }
+  const auto route = [&](std::size_t count) {
+    Route r{.tokens = tokens, .by_host = std::vector<bool>(model.units.size())};
+    for (const std::size_t unit : pinned) r.by_host[unit] = true;
+    for (const std::size_t unit : spread(free, count)) r.by_host[unit] = true;
+    return r;
+  };
+  if (limits.host_units) return route(std::min(*limits.host_units, free.size()));
+  Plan trial = plan;
+  const auto seconds = [&](std::size_t count) {
+    trial.routes = {route(count)};
+    return predict_pass_seconds(model, trial, schedule, hardware, size_of(plan, tokens));
+  };
+  std::size_t best = 0;
+  double least = seconds(0);
+  const auto consider = [&](std::size_t count) {
+    const double s = seconds(count);
+    if (s >= least) return;
+    least = s;
+    best = count;
+  };
+  const std::size_t step = std::max<std::size_t>(1, free.size() / kShares);
+  for (std::size_t count = step; count <= free.size(); count += step) consider(count);
+  const std::size_t middle = best;
+  for (std::size_t count = middle - std::min(middle, step - 1);
+       count < std::min(middle + step, free.size() + 1); ++count) {
+    if (count != middle) consider(count);
+  }
+  return route(best);
+}
+
+std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan,
+                                 const Schedule& schedule, const PlanLimits& limits,
+                                 const Hardware& hardware, RouteSizes wanted) {
+  std::vector<std::size_t> sizes;
+  const std::size_t most =
+      wanted == RouteSizes::kAll ? std::min(kMostHostTokens, plan.segment_tokens) : 0;
+  for (std::size_t n = 1; n <= most; n *= 2) sizes.push_back(n);
+  for (const PassCount& pass : passes_of(plan.workload, plan.segment_tokens).kinds) {
+    if (pass.count > 0 && pass.size.tokens <= kMostHostTokens) sizes.push_back(pass.size.tokens);
+  }
+  std::ranges::sort(sizes);
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  std::vector<Route> routes;
+  for (const std::size_t n : sizes) {
+    Route route = choose_route(model, plan, schedule, limits, hardware, n);
+    if (!routes.empty() && routes.back().by_host == route.by_host) {
+      routes.back().tokens = n;
+    } else {
+      routes.push_back(std::move(route));
+    }
+  }
+  while (!routes.empty() && std::ranges::count(routes.back().by_host, true) == 0) routes.pop_back();
+  return routes;
+}
+
+}  // namespace sluice
