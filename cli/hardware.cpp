@@ -1,4 +1,6 @@
+#include <initializer_list>
 #include <iostream>
+#include <type_traits>
 
 #include "cli/commands.h"
 #include "cli/format.h"
@@ -12,20 +14,21 @@ namespace {
 constexpr std::size_t kTitleChars = 80;
 constexpr std::size_t kSourceChars = 400;
 
-std::string cell(double value, FigureUnit unit) {
-  return format("%11s", print_figure(value, unit).c_str());
-}
-
-// A row a profile, a column a figure, in the order of the files' fields.
+// A row a profile, a column a figure, in the order in which figures() has them.
 template <typename Profile>
-void print_table(const char* heading, const std::vector<Profile>& all) {
-  std::cout << heading << '\n';
+void print_table(const char* heading, std::initializer_list<const char*> columns,
+                 const std::vector<Profile>& all) {
+  std::cout << format("%-18s", heading);
+  for (const char* column : columns) std::cout << format("%12s", column);
+  std::cout << '\n';
   for (const Profile& profile : all) {
     std::cout << format("  %-16s", profile.name.c_str());
     for (const auto& figure : figures(profile)) {
-      std::cout << cell(profile.*figure.value, figure.unit);
+      std::cout << format("%12s", print_figure(profile.*figure.value, figure.unit).c_str());
     }
-    if constexpr (std::is_same_v<Profile, GpuProfile>) std::cout << "  " << profile.link;
+    if constexpr (std::is_same_v<Profile, GpuProfile>) {
+      std::cout << format("%12s", profile.link.c_str());
+    }
     std::cout << "  " << printable(profile.title, kTitleChars) << '\n';
   }
 }
@@ -44,7 +47,7 @@ bool print_one(const std::vector<Profile>& all, const std::string& name) {
     std::cout << profile.name << ": " << printable(profile.title, kTitleChars) << ", from "
               << profile.file << '\n';
     for (const auto& figure : figures(profile)) {
-      std::cout << "  " << figure.key << " " << text(profile.*figure.value) << " ("
+      std::cout << "  " << figure.key << " " << format("%.15g", profile.*figure.value) << " ("
                 << print_figure(profile.*figure.value, figure.unit) << ")\n";
       print_source(profile, figure.key);
     }
@@ -62,12 +65,10 @@ bool print_one(const std::vector<Profile>& all, const std::string& name) {
 int hardware_command(const ListHardwareOptions& options) {
   const HardwareProfiles all = known_hardware(options.files);
   if (options.name.empty()) {
-    print_table("--gpu                  memory   at a rate of  f16 tensor     f32   context  link",
-                all.gpus);
-    print_table("--host                 memory   at most    reached       int8       bf16      f32",
-                all.hosts);
-    print_table("--link                at most     pinned    latency", all.links);
-    print_table("disks                 reading    latency", all.disks);
+    print_table("--gpu", {"memory", "its rate", "f16 tensor", "f32", "context", "link"}, all.gpus);
+    print_table("--host", {"memory", "its rate", "reached", "int8", "bf16", "f32"}, all.hosts);
+    print_table("--link", {"rate", "pinned", "latency"}, all.links);
+    print_table("disk", {"reading", "latency"}, all.disks);
     return 0;
   }
   const bool found = print_one(all.gpus, options.name) || print_one(all.hosts, options.name) ||

@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
+#include <type_traits>
 
 #include "cli/format.h"
 #include "memory/error.h"
@@ -193,6 +195,21 @@ void finish(const Entry& entry, LinkProfile& link) {
 }
 void finish(const Entry&, DiskProfile&) {}
 
+// Of a field that is given twice the parser would keep one in silence.
+Json parse_json(std::string_view json, const std::string& file) {
+  std::vector<std::set<std::string>> open;  // the keys of each object that isn't closed yet
+  return Json::parse(json, [&](int, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) {
+      throw Error(ErrorKind::kBadFile,
+                  text(file, ": the field ", printable(value.get<std::string>(), kShownChars),
+                       " is there twice in one object; give it once"));
+    }
+    return true;
+  });
+}
+
 template <typename Profile>
 const Profile* find(const std::vector<Profile>& all, std::string_view name) {
   const auto found = std::ranges::find(all, name, &Profile::name);
@@ -285,7 +302,7 @@ void HardwareProfiles::add(std::string_view json, const std::string& file) {
   }
   Json root;
   try {
-    root = Json::parse(json);
+    root = parse_json(json, file);
   } catch (const Json::exception& error) {
     fail(text("not JSON: ", printable(error.what(), 160)));
   }
