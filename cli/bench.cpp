@@ -241,8 +241,8 @@ struct BenchModel {
       const auto progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
       const std::size_t layers =
           options.drawn_layers > 0 ? options.drawn_layers : SyntheticModel::kAllLayers;
-      memory.emplace(SyntheticModel(*shape, parse_weights_type(options.weights), 1, layers),
-                     progress, stop);
+      memory.emplace(SyntheticModel(*shape, parse_weights(options.weights), 1, layers), progress,
+                     stop);
       path = memory->path();
     }
     open.emplace(path, shape != nullptr ? Overlaps::kAllowed : Overlaps::kRefused);

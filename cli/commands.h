@@ -13,5 +13,6 @@ int bench_command(const BenchOptions& options);
 int synth_command(const SynthOptions& options);
 int perplexity_command(const PerplexityOptions& options);
 int inspect_command(const InspectOptions& options);
+int hardware_command(const ListHardwareOptions& options);
 
 }  // namespace sluice

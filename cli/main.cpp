@@ -53,6 +53,8 @@ int dispatch(int argc, char** argv) {
       return with_threads(options->synth.threads, [&] { return synth_command(options->synth); });
     case Command::kInspect:
       return inspect_command(options->inspect);
+    case Command::kHardware:
+      return hardware_command(options->hardware);
   }
   return 1;
 }

@@ -57,6 +57,19 @@ MemoryModel::MemoryModel(const SyntheticModel& model, const Progress& progress,
   }
 }
 
+MemoryModel::MemoryModel(const SyntheticModel& model, HeaderOnly)
+    : file_(::memfd_create("sluice model", MFD_CLOEXEC)) {
+  try {
+    write_all(file_, std::as_bytes(std::span(model.header())));
+    if (::ftruncate(file_, static_cast<off_t>(model.file_bytes())) != 0) {
+      throw Error(ErrorKind::kIo, text("a model in memory: ", std::strerror(errno)));
+    }
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
 MemoryModel::~MemoryModel() {
   ::close(file_);
 }

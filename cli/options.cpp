@@ -39,6 +39,7 @@ LinkSpeed parse_link(const std::string& value) {
 
 // Parses into `to` when given. CLI11 would wrap an Error of ours: values are kept as text first.
 struct RawPlacement {
+  std::string gpu;
   std::string link;
   std::string device_flops;
   std::string host_flops;
@@ -71,11 +72,13 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
                  "auto: cuda where there is one, else sim with --vram, else cpu")
       ->check(CLI::IsMember({"auto", "cpu", "sim", "cuda"}))
       ->type_name("auto|cpu|sim|cuda");
-  app.add_option("--gpu", o.gpu, "Which GPU, counted from 0")
-      ->check(CLI::NonNegativeNumber)
+  app.add_option("--gpu", raw.gpu,
+                 "Which GPU, counted from 0; in sluice plan also one that isn't there, by a name\n"
+                 "that sluice hardware lists")
       ->type_name("N");
   app.add_option("--link", raw.link,
-                 "Speed of sim's link to host memory, and its latency: 12GB/s,10us")
+                 "Speed of sim's link to host memory, and its latency: 12GB/s,10us; in sluice\n"
+                 "plan also a name that sluice hardware lists")
       ->type_name("RATE");
   app.add_option("--device-flops", raw.device_flops,
                  "Make sim's products take as long as at this speed: 500GFLOP/s")
@@ -115,7 +118,6 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
              : raw.device == "sim"  ? DeviceChoice::kSim
              : raw.device == "cuda" ? DeviceChoice::kCuda
                                     : DeviceChoice::kAuto;
-  if (!raw.link.empty()) o.link = parse_link(raw.link);
   const auto parse_into = [](double& rate, const std::string& value, auto parse, const char* name) {
     if (!value.empty()) rate = parse(value, name);
   };
@@ -123,6 +125,12 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
              "--device-flops");
   parse_into(o.host_pace.operations_per_second, raw.host_flops, parse_operations, "--host-flops");
   parse_into(o.host_pace.bytes_per_second, raw.host_bandwidth, parse_rate, "--host-bandwidth");
+  if (!raw.gpu.empty()) parse_gpu(raw.gpu, o.gpu, o.hardware);
+  if (is_profile_name(raw.link)) {
+    o.hardware.link = raw.link;
+  } else if (!raw.link.empty()) {
+    o.link = parse_link(raw.link);
+  }
   if (!raw.precision.empty()) {
     o.precision = raw.precision == "high" ? Precision::kHigh : Precision::kNormal;
   }
@@ -171,6 +179,12 @@ void add_run(CLI::App& app, RunOptions& o, RawPlacement& raw) {
 
 void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
   add_placement(app, o.on, raw);
+  app.get_option("MODEL")->description("A GGUF file, or a shape that needs none: " + shape_names());
+  app.add_option("--weights", o.weights,
+                 "Type of a shape's matrices: f16, q4_0, q4_k_s... (default: " +
+                     std::string(kDefaultPlanWeights) + ")")
+      ->type_name("TYPE");
+  add_hardware(app, o.on.hardware);
   const auto at_least_one = CLI::Range(std::size_t{1}, kMaxTokensOption);
   app.add_option("--prompt-tokens", o.prompt_tokens, "Of each sequence")
       ->check(at_least_one)
@@ -191,7 +205,7 @@ void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
       ->description("A GGUF file, or a shape to be given random weights: " + shape_names())
       ->capture_default_str();
   const auto tokens = CLI::Range(std::size_t{1}, kMaxTokensOption);
-  app.add_option("--weights", o.weights, "Type of a shape's matrices: f16, q8_0, q4_k...")
+  app.add_option("--weights", o.weights, "Type of a shape's matrices: f16, q8_0, q4_k_m...")
       ->capture_default_str()
       ->type_name("TYPE");
   app.add_option("--prompt-tokens", o.prompt_tokens, "Lengths of prompts, with commas between")
@@ -231,7 +245,7 @@ void add_perplexity(CLI::App& app, PerplexityOptions& o, RawPlacement& raw) {
 
 void add_synth(CLI::App& app, SynthOptions& o) {
   app.add_option("PRESET", o.preset, "Which shape: " + shape_names())->required();
-  app.add_option("--weights", o.weights, "Type of the matrices: f16, q8_0, q4_k...")
+  app.add_option("--weights", o.weights, "Type of the matrices: f16, q8_0, q4_k_m...")
       ->capture_default_str()
       ->type_name("TYPE");
   app.add_option("-o,--output", o.output, "The file to write")->required()->type_name("FILE");
@@ -263,6 +277,9 @@ std::optional<Options> parse_options(int argc, char** argv) {
   add_perplexity(*perplexity, options.perplexity, raw);
   add_synth(*synth, options.synth);
   inspect->add_option("MODEL", options.inspect.model, "A GGUF file")->required();
+  CLI::App* hardware = app.add_subcommand("hardware", "List the hardware that plans can be for");
+  hardware->add_option("NAME", options.hardware.name, "One of it, with where its figures are from");
+  add_hardware_files(*hardware, options.hardware.files);
   inspect->add_flag("--tensors", options.inspect.tensors, "List every tensor");
   try {
     app.parse(argc, argv);
@@ -277,15 +294,22 @@ std::optional<Options> parse_options(int argc, char** argv) {
                     : perplexity->parsed() ? Command::kPerplexity
                     : bench->parsed()      ? Command::kBench
                     : synth->parsed()      ? Command::kSynth
+                    : hardware->parsed()   ? Command::kHardware
                                            : Command::kInspect;
   if (run->parsed()) {
     finish_placement(options.run.on, raw);
     check(options.run.sampling);
   }
   check_threads(options.synth.threads);
-  if (plan->parsed()) finish_placement(options.plan.on, raw);
+  if (plan->parsed()) {
+    finish_placement(options.plan.on, raw);
+    check_hardware(options.plan.on.hardware);
+  }
   if (bench->parsed()) finish_placement(options.bench.on, raw);
   if (perplexity->parsed()) finish_placement(options.perplexity.on, raw);
+  for (const PlacementOptions* on : {&options.run.on, &options.bench.on, &options.perplexity.on}) {
+    refuse_profiles(on->hardware);
+  }
   return options;
 }
 

@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "cli/hardware_options.h"
 #include "layers/activations.h"
 #include "layers/ops_cpu.h"
 #include "layers/sampler.h"
@@ -15,14 +17,15 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect };
+enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect, kHardware };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
   std::string model;
   DeviceChoice device = DeviceChoice::kAuto;
   int gpu = 0;
-  std::string vram;  // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
+  HardwareOptions hardware;  // to plan for
+  std::string vram;          // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
   std::optional<LinkSpeed> link;
   ComputePace device_pace;  // of sim
   ComputePace host_pace;    // beside sim
@@ -53,7 +56,8 @@ struct RunOptions {
 };
 
 struct PlanOptions {
-  PlacementOptions on;
+  PlacementOptions on;  // the model is a file or a shape
+  std::string weights;  // of a shape; empty: kDefaultPlanWeights
   std::size_t prompt_tokens = 512;
   std::size_t max_tokens = 256;
   std::size_t sequences = 1;
@@ -93,6 +97,11 @@ struct InspectOptions {
   bool tensors = false;
 };
 
+struct ListHardwareOptions {
+  std::string name;  // empty: all
+  std::vector<std::string> files;
+};
+
 struct Options {
   Command command;
   RunOptions run;
@@ -101,7 +110,10 @@ struct Options {
   PerplexityOptions perplexity;
   SynthOptions synth;
   InspectOptions inspect;
+  ListHardwareOptions hardware;
 };
+
+inline constexpr std::string_view kDefaultPlanWeights = "q4_k_m";
 
 // Nothing when all has been said already (--help, --version): exit 0. Throws Error{kUsage}.
 std::optional<Options> parse_options(int argc, char** argv);

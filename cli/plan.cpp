@@ -1,14 +1,61 @@
 #include <iostream>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/memory_model.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "memory/error.h"
+#include "memory/printable.h"
 #include "memory/units.h"
 
 namespace sluice {
+namespace {
+
+// A file, or of a shape what a file's header would say.
+struct PlanModel {
+  explicit PlanModel(const PlanOptions& options) {
+    const ModelShape* shape = find_shape(options.on.model);
+    if (shape == nullptr) {
+      if (!options.weights.empty()) {
+        throw Error(ErrorKind::kUsage,
+                    text("--weights ", printable(options.weights), ": ",
+                         printable(options.on.model), " is no shape; there are ", shape_names()));
+      }
+      open.emplace(options.on.model);
+      return;
+    }
+    const WeightsMixture weights = parse_weights(
+        options.weights.empty() ? kDefaultPlanWeights : std::string_view(options.weights));
+    header.emplace(SyntheticModel(*shape, weights, 1), MemoryModel::HeaderOnly{});
+    open.emplace(header->path());
+  }
+
+  std::optional<MemoryModel> header;
+  std::optional<OpenModel> open;
+};
+
+// What the plan was made for, where that isn't this machine, and whether its memory is enough.
+std::string print_planned(const PlannedHardware& hardware, const ModelLayout& layout,
+                          const Plan& plan) {
+  std::string out = text("planned for ", hardware.describe(), "\n");
+  std::size_t host = 0;
+  for (std::size_t u = 0; u < plan.placement.size(); ++u) {
+    if (plan.placement[u] != Placement::kResident) host += layout.units[u].size_bytes;
+  }
+  const auto has = static_cast<std::size_t>(hardware.host.memory_bytes);
+  if (host > has) {
+    out += text("note: ", hardware.host.name, " has ", print_bytes(has), " of memory, and ",
+                print_bytes(host), " of weights are to wait there\n");
+  }
+  return out;
+}
+
+}  // namespace
 
 int plan_command(const PlanOptions& options) {
-  const OpenModel model(options.on.model);
+  const PlanModel source(options);
+  const OpenModel& model = *source.open;
   const Target target = choose_target(options.on, model.layout);
   const std::size_t wanted = options.prompt_tokens + options.max_tokens;
   const Workload workload{.sequences = options.sequences,
@@ -16,7 +63,12 @@ int plan_command(const PlanOptions& options) {
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
   const Plan plan = plan_for(model.layout, workload, target);
-  std::cout << print_plan(model.layout, plan);
+  if (target.planned) {
+    std::cout << print_plan(model.layout, plan, "an estimate; a run measures it")
+              << print_planned(*target.planned, model.layout, plan);
+  } else {
+    std::cout << print_plan(model.layout, plan);
+  }
   if (!target.in_place) {
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);
     std::cout << "smallest limit that works: " << smallest << " bytes (" << print_bytes(smallest)

@@ -61,7 +61,7 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
 
 }  // namespace
 
-std::string print_plan(const ModelLayout& layout, const Plan& plan) {
+std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_view context_from) {
   const UnitCounts units = count_units(plan);
   const PlanBytes& b = plan.bytes;
   const auto row = [](const char* what, std::size_t bytes, const std::string& note) {
@@ -86,7 +86,7 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan) {
   out += row("logits", b.logits, all_logits ? "of every token" : "");
   if (plan.gpu) {
     out += row("scratch", b.scratch, "of products and attention");
-    out += row("driver's context", b.context, "measured, with code yet to be loaded");
+    out += row("driver's context", b.context, std::string(context_from));
   }
   out += row("total", b.total(),
              plan.limit_bytes ? text("of ", *plan.limit_bytes, " (", print_bytes(*plan.limit_bytes),

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "cli/session.h"
 
@@ -19,8 +20,10 @@ struct RunFigures {
   double decode_seconds = 0.0;   // of the passes after
 };
 
-// A table of where everything goes; its device lines add up to the total.
-std::string print_plan(const ModelLayout& layout, const Plan& plan);
+// A table of where everything goes; its device lines add up to the total. `context_from` says how
+// the bytes of a GPU's driver are known.
+std::string print_plan(const ModelLayout& layout, const Plan& plan,
+                       std::string_view context_from = "measured, with code yet to be loaded");
 
 // A few lines for the end of a run.
 std::string print_report(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,

@@ -26,8 +26,16 @@ std::optional<std::size_t> parse_vram(const std::string& value, const ModelLayou
   return static_cast<std::size_t>(percent / 100.0 * static_cast<double>(layout.units_bytes()));
 }
 
-// Opens a GPU where one is asked for, or might be had.
+// Opens a GPU where one is asked for, or might be had, but for one that is only named.
 void choose_gpu(const PlacementOptions& options, Target& target) {
+  if (!options.hardware.gpu.empty()) {
+    if (options.device == DeviceChoice::kCpu || options.device == DeviceChoice::kSim) {
+      throw Error(ErrorKind::kUsage, text("--gpu ", options.hardware.gpu,
+                                          " is planned for as a cuda device; leave out --device"));
+    }
+    target.planned = find_hardware(options.hardware, options.link);
+    return;
+  }
   if (options.device == DeviceChoice::kCuda) {
     target.gpu = open_gpu(options.gpu);
   } else if (options.device == DeviceChoice::kAuto && built_with_gpu()) {
@@ -49,20 +57,34 @@ std::size_t bytes_to_measure(const Target& target) {
   return std::min(free, limit - std::min(limit, overhead)) / 2;
 }
 
-// What the driver takes for itself and what is free; every limit is kept with both.
-void limit_gpu(const std::string& vram, Target& target) {
+// Of a GPU's memory: what is to be had, the driver's own included; every limit is kept with both.
+struct GpuMemory {
+  std::size_t free_bytes;
+  std::size_t context_bytes;
+  std::string whose;  // for errors
+};
+GpuMemory memory_of(const Target& target) {
+  if (target.planned) {
+    return {target.planned->memory_bytes(), target.planned->context_bytes(),
+            text("of ", target.planned->gpu.title, "'s memory there are ",
+                 print_bytes(target.planned->memory_bytes()))};
+  }
   const std::size_t overhead = target.gpu->overhead_bytes();
   const std::size_t free = target.gpu->free_bytes() + overhead;
+  return {free, overhead, text("of the GPU's memory ", print_bytes(free), " are free")};
+}
+
+void limit_gpu(const std::string& vram, Target& target) {
+  const GpuMemory memory = memory_of(target);
   PlanLimits& limits = target.limits;
   limits.gpu = true;
-  limits.context_bytes = overhead;
+  limits.context_bytes = memory.context_bytes;
   if (!limits.device_bytes) {
     const std::size_t margin = vram == "unlimited" ? 0 : kFreeMarginBytes;
-    limits.device_bytes = free - std::min(free, margin);
-  } else if (*limits.device_bytes > free) {
-    throw Error(ErrorKind::kOverBudget,
-                text("--vram ", vram, ": of the GPU's memory ", print_bytes(free),
-                     " are free; give that much or less, or --vram auto"));
+    limits.device_bytes = memory.free_bytes - std::min(memory.free_bytes, margin);
+  } else if (*limits.device_bytes > memory.free_bytes) {
+    throw Error(ErrorKind::kOverBudget, text("--vram ", vram, ": ", memory.whose,
+                                             "; give that much or less, or --vram auto"));
   }
 }
 
@@ -91,40 +113,43 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks) {
   Target target;
   choose_gpu(options, target);
-  const bool any_vram = options.vram == "auto" && target.gpu != nullptr;
-  target.in_place =
-      options.device == DeviceChoice::kCpu ||
-      (options.device == DeviceChoice::kAuto && target.gpu == nullptr && options.vram.empty());
-  target.limits = {.in_place = target.in_place,
-                   .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
-                   .slots = options.slots,
-                   .segment_tokens = options.segment_tokens,
-                   .kv_type = options.kv_type,
-                   .precision = options.precision,
-                   .host_computes = target.gpu != nullptr || options.host_units.has_value() ||
-                                    options.host_pace.given(),
-                   .host_units = options.host_units};
+  const bool has_gpu = target.gpu != nullptr || target.planned;
+  const bool any_vram = options.vram == "auto" && has_gpu;
+  target.in_place = options.device == DeviceChoice::kCpu ||
+                    (options.device == DeviceChoice::kAuto && !has_gpu && options.vram.empty());
+  target.limits = {
+      .in_place = target.in_place,
+      .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
+      .slots = options.slots,
+      .segment_tokens = options.segment_tokens,
+      .kv_type = options.kv_type,
+      .precision = options.precision,
+      .host_computes = has_gpu || options.host_units.has_value() || options.host_pace.given(),
+      .host_units = options.host_units};
+  const bool names_link = !options.hardware.link.empty();
+  const bool has_link = options.link || names_link;
   if (options.link) target.link = *options.link;
   target.device_pace = options.device_pace;
   target.host_pace = options.host_pace;
+  if (names_link && !target.planned) target.link = find_link(options.hardware);
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
   };
-  const bool sim = target.gpu == nullptr && !target.in_place;
+  const bool sim = !has_gpu && !target.in_place;
   if (options.device_pace.given() && !sim) refuse("--device-flops", "another device than sim");
   if (options.host_pace.given() && !sim) {
     refuse("--host-flops or --host-bandwidth", "another device than sim");
   }
   if (target.gpu != nullptr) {
-    if (options.link) refuse("--link", "the cuda device, whose link is real; use --device sim");
+    if (has_link) refuse("--link", "the cuda device, whose link is real; use --device sim");
     if (peaks != nullptr) *peaks = target.gpu->measure_peaks(bytes_to_measure(target));
-    limit_gpu(options.vram, target);
   }
+  if (has_gpu) limit_gpu(options.vram, target);
   if (!target.in_place) return target;
   // The cpu device copies nothing: what only makes sense for copies would be ignored in silence.
   constexpr const char* kInPlace = "the cpu device, which reads weights in place; use --device sim";
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
-  if (options.link) refuse("--link", kInPlace);
+  if (has_link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
   if (options.host_units) refuse("--host-units", kInPlace);
   return target;
@@ -133,6 +158,9 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
   require_limit(layout, workload, target.limits);
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
+  if (target.planned) {
+    return make_plan(layout, workload, target.limits, target.planned->rates(precision));
+  }
   Hardware hardware = probe_host(layout, precision, target.link);
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);

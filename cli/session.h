@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/options.h"
+#include "cli/planned_hardware.h"
 #include "layers/gpu.h"
 #include "layers/ops_cpu.h"
 #include "memory/device_sim.h"
@@ -34,8 +35,9 @@ struct Target {
   LinkSpeed link;
   ComputePace device_pace;
   ComputePace host_pace;
-  std::shared_ptr<Gpu> gpu;  // null: the CPU computes
-  std::string note;          // why there is none, where one would have been taken
+  std::shared_ptr<Gpu> gpu;                // null: the CPU computes
+  std::optional<PlannedHardware> planned;  // instead of this machine: nothing can be run
+  std::string note;                        // why there is none, where one would have been taken
 };
 
 // Throws Error{kUsage} for a device that isn't there, and for options that it can't honour. `peaks`

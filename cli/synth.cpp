@@ -19,7 +19,7 @@ int synth_command(const SynthOptions& options) {
     throw Error(ErrorKind::kUsage, text("no preset is named ", printable(options.preset),
                                         "; there are ", shape_names()));
   }
-  const SyntheticModel model(*shape, parse_weights_type(options.weights), options.seed);
+  const SyntheticModel model(*shape, parse_weights(options.weights), options.seed);
   OutputFile file(options.output);
   file.require_space(model.file_bytes());
   ProgressBar bar("writing", true, options.quiet);

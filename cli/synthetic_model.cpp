@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cctype>
 #include <cmath>
 
 #include "cli/byte_bpe.h"
 #include "memory/error.h"
 #include "memory/gguf_writer.h"
 #include "memory/parallel.h"
-#include "memory/printable.h"
 #include "memory/synthetic.h"
 #include "memory/units.h"
 
@@ -26,32 +24,13 @@ constexpr auto kShapes = std::to_array<ModelShape>({
     {"tiny", 2, 256, 512, 4, 2, 512, 2048, 1e4f, true},
     {"smollm2-135m", 30, 576, 1536, 9, 3, 49152, 8192, 1e5f, true},
     {"tinyllama-1.1b", 22, 2048, 5632, 32, 4, 32000, 2048, 1e4f, false},
+    {"llama-3.2-1b", 16, 2048, 8192, 32, 8, 128256, 131072, 5e5f, true},
+    {"llama-3.2-3b", 28, 3072, 8192, 24, 8, 128256, 131072, 5e5f, true},
+    {"mistral-7b", 32, 4096, 14336, 32, 8, 32000, 32768, 1e6f, false},
     {"llama-3-8b", 32, 4096, 14336, 32, 8, 128256, 8192, 5e5f, false},
     {"llama-2-70b", 80, 8192, 28672, 64, 8, 32000, 4096, 1e4f, false},
     {"llama-3-70b", 80, 8192, 28672, 64, 8, 128256, 8192, 5e5f, false},
 });
-
-// What rows of `columns` can have in place of `type`: of groups of 32, and no fewer bits.
-DType fitting_type(DType type, std::size_t columns) {
-  if (columns % dtype_info(type).group_values == 0) return type;
-  switch (type) {
-    case DType::kQ2_K:
-    case DType::kQ3_K:
-      return DType::kQ4_0;
-    case DType::kQ4_K:
-      return DType::kQ5_0;
-    case DType::kQ5_K:
-      return DType::kQ5_1;
-    default:
-      return DType::kQ8_0;
-  }
-}
-
-DType head_type(DType weights, std::size_t columns) {
-  const DTypeInfo& info = dtype_info(weights);
-  const bool below_q6 = 8 * info.group_bytes < 6.5 * static_cast<double>(info.group_values);
-  return fitting_type(below_q6 ? DType::kQ6_K : weights, columns);
-}
 
 // Bytes, then the end of a text, then numbers as words.
 void add_tokenizer(GgufHeaderWriter& header, std::size_t vocab) {
@@ -87,29 +66,21 @@ std::string shape_names() {
   return names;
 }
 
-DType parse_weights_type(std::string_view name) {
-  std::string upper(name);
-  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  std::string names;
-  for (const DType type : kAllDTypes) {
-    if (dtype_info(type).name == upper) return type;
-    names += (names.empty() ? "" : ", ") + std::string(dtype_info(type).name);
-  }
-  throw Error(ErrorKind::kUsage, text("--weights ", printable(name), ": known are ", names));
-}
-
 std::size_t SyntheticModel::Tensor::size_bytes() const {
   return std::max<std::size_t>(rows, 1) * row_bytes(type, columns);
 }
 
-SyntheticModel::SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed,
-                               std::size_t drawn_layers)
+SyntheticModel::SyntheticModel(const ModelShape& shape, const WeightsMixture& weights,
+                               std::uint64_t seed, std::size_t drawn_layers)
     : weights_(weights), seed_(seed), drawn_layers_(drawn_layers) {
-  const DType head = head_type(weights, shape.width);
-  add_matrix("token_embd.weight", shape.vocab, shape.width, shape.tied ? head : weights);
+  assert(drawn_layers > 0);
+  add_matrix("token_embd.weight", shape.vocab, shape.width, weights_.embedding_type(shape));
   for (std::size_t layer = 0; layer < shape.layers; ++layer) add_layer(shape, layer);
   add_norm("output_norm.weight", shape.width);
-  if (!shape.tied) add_matrix("output.weight", shape.vocab, shape.width, head);
+  if (!shape.tied) {
+    add_matrix("output.weight", shape.vocab, shape.width,
+               weights_.type_of(MatrixRole::kHead, shape.layers, shape.width, shape));
+  }
   header_ = make_header(shape);
 }
 
@@ -118,17 +89,21 @@ void SyntheticModel::add_layer(const ModelShape& shape, std::size_t layer) {
   const std::string prefix = text("blk.", layer, ".");
   const std::size_t width = shape.width;
   const std::size_t kv_width = width / shape.heads * shape.kv_heads;
-  const double gain = 1.0 / std::sqrt(2.0 * static_cast<double>(shape.layers));
+  const double damped = 1.0 / std::sqrt(2.0 * static_cast<double>(shape.layers));
+  const auto add = [&](const char* name, std::size_t rows, std::size_t columns, MatrixRole role,
+                       double gain = 1.0) {
+    add_matrix(prefix + name, rows, columns, weights_.type_of(role, layer, columns, shape), gain);
+  };
   const std::size_t begin = tensors_.size();
   add_norm(prefix + "attn_norm.weight", width);
-  add_matrix(prefix + "attn_q.weight", width, width, weights_);
-  add_matrix(prefix + "attn_k.weight", kv_width, width, weights_);
-  add_matrix(prefix + "attn_v.weight", kv_width, width, weights_);
-  add_matrix(prefix + "attn_output.weight", width, width, weights_, gain);
+  add("attn_q.weight", width, width, MatrixRole::kQuery);
+  add("attn_k.weight", kv_width, width, MatrixRole::kKey);
+  add("attn_v.weight", kv_width, width, MatrixRole::kValue);
+  add("attn_output.weight", width, width, MatrixRole::kOutput, damped);
   add_norm(prefix + "ffn_norm.weight", width);
-  add_matrix(prefix + "ffn_gate.weight", shape.feed_forward, width, weights_);
-  add_matrix(prefix + "ffn_up.weight", shape.feed_forward, width, weights_);
-  add_matrix(prefix + "ffn_down.weight", width, shape.feed_forward, weights_, gain);
+  add("ffn_gate.weight", shape.feed_forward, width, MatrixRole::kGate);
+  add("ffn_up.weight", shape.feed_forward, width, MatrixRole::kUp);
+  add("ffn_down.weight", width, shape.feed_forward, MatrixRole::kDown, damped);
   assert(tensors_.size() - begin == kLayerTensors);
   if (layer < drawn_layers_) return;
   for (std::size_t i = begin; i < tensors_.size(); ++i) tensors_[i].drawn = false;
@@ -142,12 +117,19 @@ std::size_t SyntheticModel::weight_bytes() const {
 
 void SyntheticModel::add_matrix(std::string name, std::size_t rows, std::size_t columns, DType type,
                                 double gain) {
-  tensors_.push_back({std::move(name), fitting_type(type, columns), rows, columns,
-                      gain / std::sqrt(static_cast<double>(columns))});
+  tensors_.push_back(
+      {std::move(name), type, rows, columns, gain / std::sqrt(static_cast<double>(columns))});
 }
 
 void SyntheticModel::add_norm(std::string name, std::size_t columns) {
   tensors_.push_back({std::move(name), DType::kF32, 0, columns, 0.05});
+}
+
+const SyntheticModel::Tensor* SyntheticModel::find_twin(std::size_t tensor) const {
+  const std::size_t first = 1 + (tensor - 1) % kLayerTensors;  // of layer 0, after the embedding
+  std::size_t at = tensor - drawn_layers_ * kLayerTensors;
+  while (tensors_[at].type != tensors_[tensor].type && at > first) at -= kLayerTensors;
+  return tensors_[at].type == tensors_[tensor].type ? &tensors_[at] : nullptr;
 }
 
 std::string SyntheticModel::make_header(const ModelShape& shape) {
@@ -172,11 +154,13 @@ std::string SyntheticModel::make_header(const ModelShape& shape) {
     Tensor& t = tensors_[i];
     const std::size_t matrix[] = {t.rows, t.columns};
     const auto extents = std::span(matrix).subspan(t.rows == 0 ? 1 : 0);
-    if (t.drawn) {
+    const Tensor* twin = t.drawn ? nullptr : find_twin(i);
+    if (twin == nullptr) {
+      t.drawn = true;
       t.begin_bytes = header.data_bytes();
       header.add_tensor(t.name, t.type, extents);
     } else {
-      t.begin_bytes = tensors_[i - drawn_layers_ * kLayerTensors].begin_bytes;
+      t.begin_bytes = twin->begin_bytes;
       header.add_shared_tensor(t.name, t.type, extents, t.begin_bytes);
     }
   }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/weights_mixture.h"
 #include "memory/dtype.h"
 #include "offload/loader.h"
 
@@ -30,21 +31,20 @@ struct ModelShape {
 
 const ModelShape* find_shape(std::string_view name);  // nullptr if unknown
 std::string shape_names();                            // "a, b, c"
-// "q4_0", "Q4_K". Throws Error{kUsage}.
-DType parse_weights_type(std::string_view name);
 
-// A GGUF file in the making. A matrix whose rows don't fit the type's groups takes the nearest type
-// that they fit, and the head is Q6_K at least, as usual in such files. The tokenizer knows bytes.
+// A GGUF file in the making. The tokenizer knows bytes.
 class SyntheticModel {
  public:
   // Layers beyond `drawn_layers` have the bytes of those before, over and over, and take no place
-  // in the file; it is opened with Overlaps::kAllowed then.
-  SyntheticModel(const ModelShape& shape, DType weights, std::uint64_t seed,
+  // in the file; it is opened with Overlaps::kAllowed then. What of them no layer before has in the
+  // same type is drawn.
+  SyntheticModel(const ModelShape& shape, const WeightsMixture& weights, std::uint64_t seed,
                  std::size_t drawn_layers = kAllLayers);
 
   static constexpr std::size_t kAllLayers = ~std::size_t{0};
   std::size_t file_bytes() const { return header_.size() + data_bytes_; }
-  std::size_t weight_bytes() const;  // of all tensors, each counted
+  std::size_t weight_bytes() const;                    // of all tensors, each counted
+  std::string_view header() const { return header_; }  // what the file has before its tensors
 
   // Gives the file to `sink` from start to end, drawn in parallel some MiB at a time. Throws
   // Interrupted once `stop` is set.
@@ -69,8 +69,10 @@ class SyntheticModel {
                   double gain = 1.0);
   void add_norm(std::string name, std::size_t columns);
   std::string make_header(const ModelShape& shape);
+  // The tensor whose bytes `tensor` has too; nothing if there is none of its type.
+  const Tensor* find_twin(std::size_t tensor) const;
 
-  DType weights_;
+  WeightsMixture weights_;
   std::uint64_t seed_;
   std::size_t drawn_layers_;
   std::vector<Tensor> tensors_;
