@@ -74,8 +74,8 @@ class HardwareProfiles {
  public:
   static constexpr std::size_t kMostFileBytes = std::size_t{1} << 20;
 
-  // Reads `json`. Throws Error{kBadFile} naming `file`, the entry, the field, the value and what
-  // would be accepted; nothing is kept of such a file.
+  // Reads `json` (cli/hardware_json.cpp). Throws Error{kBadFile} naming `file`, the entry, the
+  // field, the value and what would be accepted; nothing is kept of such a file.
   void add(std::string_view json, const std::string& file);
   // Throws also Error{kIo}.
   void add_file(const std::filesystem::path& path);
