@@ -45,8 +45,7 @@ Plan make_test_plan(const ModelLayout& layout, std::size_t slots) {
              .head_dim = c.head_dim,
              .pages = ceil_div(plan.workload.context_tokens, kPageTokens)};
   plan.slots = slots;
-  plan.placement.assign(layout.units.size(),
-                        slots > 0 ? Placement::kHost : Placement::kResident);
+  plan.placement.assign(layout.units.size(), slots > 0 ? Placement::kHost : Placement::kResident);
   plan.placement.back() = Placement::kResident;
   for (const UnitInfo& unit : layout.units) {
     if (slots > 0 && unit.kind != UnitKind::kHead) {
