@@ -1,5 +1,7 @@
 #include "layers/weights.h"
 
+#include <algorithm>
+
 #include "memory/error.h"
 #include "memory/packed.h"
 #include "memory/units.h"
@@ -135,6 +137,13 @@ class Describer {
 };
 
 }  // namespace
+
+bool UnitInfo::same_shape(const UnitInfo& other) const {
+  return kind == other.kind &&
+         std::ranges::equal(matrices, other.matrices, [](const MatrixInfo& a, const MatrixInfo& b) {
+           return a.type() == b.type() && a.rows() == b.rows() && a.columns() == b.columns();
+         });
+}
 
 std::string UnitInfo::name() const {
   switch (kind) {

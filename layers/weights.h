@@ -38,6 +38,8 @@ struct UnitInfo {
   std::size_t size_bytes = 0;
 
   std::string name() const;  // "layer 3 attention", "head"
+  // Whether it holds the same matrices, but for the values in them.
+  bool same_shape(const UnitInfo& other) const;
 };
 
 // Norm weights and biases: f32, always on the device.

@@ -1,5 +1,7 @@
 #include "offload/best_plan.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "offload/cost_model.h"
@@ -9,63 +11,93 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kMostReplayedPieces = 1'000'000;
-constexpr std::size_t kSmallModelUnits = 24;  // every pair of units may be tried
+constexpr std::size_t kMostReplayedPieces = 20'000'000;  // a quarter of a second
+constexpr std::size_t kSmallModelUnits = 40;             // every pair of units may be tried
+constexpr std::size_t kKept = 64;
+
+double seconds_of(const Plan& plan) {
+  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+}
+
+bool same_shape(const Plan& a, const Plan& b) {
+  return a.segment_tokens == b.segment_tokens && a.slots == b.slots && a.slot_bytes == b.slot_bytes;
+}
 
 }  // namespace
 
 double BestPlan::seconds() const {
-  return best_->predicted.prefill_seconds + best_->predicted.decode_seconds;
+  return seconds_of(best_.front());
 }
 
 bool BestPlan::exhausted() const {
   return replayed_pieces_ > kMostReplayedPieces;
 }
 
-void BestPlan::consider(Plan plan) {
+Plan BestPlan::replayed(Plan plan) {
   const Schedule schedule = make_schedule(model_, plan);
-  replayed_pieces_ += schedule.pieces.size();
+  replayed_pieces_ += schedule.pieces.size() * (limits_.host_computes ? 40 : 6);
   plan.routes.clear();
   if (limits_.host_computes) {
     plan.routes =
         choose_routes(model_, plan, schedule, limits_, hardware_, RouteSizes::kOfWorkload);
   }
   plan.predicted = predict(model_, plan, schedule, hardware_);
-  const double seconds_now = plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
-  if (!found() || seconds_now < seconds()) best_ = std::move(plan);
+  return plan;
+}
+
+void BestPlan::consider(Plan plan) {
+  plan = replayed(std::move(plan));
+  const auto same = std::ranges::find_if(best_, [&](const Plan& p) { return same_shape(p, plan); });
+  if (same == best_.end()) {
+    best_.push_back(std::move(plan));
+  } else if (seconds_of(plan) < seconds_of(*same)) {
+    *same = std::move(plan);
+  }
+  std::ranges::stable_sort(best_, {}, seconds_of);
+  if (best_.size() > kKept) best_.pop_back();
 }
 
 void BestPlan::refine() {
-  if (best_->slots == 0) return;
-  if (best_->placement.size() <= kSmallModelUnits) {
-    while (improve_by_swaps() && !exhausted()) {
+  if (plan().placement.size() <= kSmallModelUnits) {
+    for (Plan& plan : best_) {
+      while (!exhausted() && improve(plan)) {
+      }
     }
+    std::ranges::stable_sort(best_, {}, seconds_of);
   }
-  if (!limits_.host_computes) return;
-  const Schedule schedule = make_schedule(model_, *best_);
-  best_->routes = choose_routes(model_, *best_, schedule, limits_, hardware_, RouteSizes::kAll);
-  best_->predicted = predict(model_, *best_, schedule, hardware_);
+  Plan& best = best_.front();
+  if (!limits_.host_computes || best.slots == 0) return;
+  const Schedule schedule = make_schedule(model_, best);
+  best.routes = choose_routes(model_, best, schedule, limits_, hardware_, RouteSizes::kAll);
+  best.predicted = predict(model_, best, schedule, hardware_);
 }
 
-// A unit on the device for one of the same size that isn't.
-bool BestPlan::improve_by_swaps() {
-  const double before = seconds();
-  const Plan start = *best_;
-  for (std::size_t a = 0; a < start.placement.size(); ++a) {
-    for (std::size_t b = 0; b < start.placement.size(); ++b) {
-      const bool pinned =
-          !limits_.pins.empty() && (limits_.pins[a] != Pin::kNone || limits_.pins[b] != Pin::kNone);
-      if (pinned || start.placement[a] != Placement::kResident ||
-          start.placement[b] == Placement::kResident ||
-          model_.units[a].size_bytes != model_.units[b].size_bytes) {
-        continue;
-      }
-      Plan swapped = start;
-      std::swap(swapped.placement[a], swapped.placement[b]);
-      consider(std::move(swapped));
+// By one unit on the device less, or for one that isn't.
+bool BestPlan::improve(Plan& plan) {
+  const Plan start = plan;
+  const std::size_t limit = limits_.device_bytes.value_or(std::numeric_limits<std::size_t>::max());
+  const auto fixed = [&](std::size_t unit) {
+    return !limits_.pins.empty() && limits_.pins[unit] != Pin::kNone;
+  };
+  const auto try_it = [&](Plan other) {
+    count_bytes(model_, other);
+    if (other.bytes.total() > limit || exhausted()) return;
+    other = replayed(std::move(other));
+    if (seconds_of(other) < seconds_of(plan)) plan = std::move(other);
+  };
+  for (std::size_t out = 0; start.slots > 0 && out < start.placement.size(); ++out) {
+    if (start.placement[out] != Placement::kResident || fixed(out)) continue;
+    Plan less = start;
+    less.placement[out] = Placement::kHost;
+    if (!limits_.resident_units) try_it(less);
+    for (std::size_t in = 0; in < start.placement.size(); ++in) {
+      if (start.placement[in] == Placement::kResident || fixed(in)) continue;
+      Plan swapped = less;
+      swapped.placement[in] = Placement::kResident;
+      try_it(std::move(swapped));
     }
   }
-  return seconds() < before;
+  return seconds_of(plan) < seconds_of(start);
 }
 
 }  // namespace sluice

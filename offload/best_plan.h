@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <vector>
 
 #include "offload/hardware.h"
 #include "offload/plan.h"
@@ -20,20 +20,21 @@ class BestPlan {
   // Lets units of a small model change places, then chooses routes for passes of all sizes.
   void refine();
 
-  bool found() const { return best_.has_value(); }
-  const Plan& plan() const { return *best_; }
+  bool found() const { return !best_.empty(); }
+  const Plan& plan() const { return best_.front(); }
   double seconds() const;  // of the workload
   // So much has been replayed that the search had better come to an end.
   bool exhausted() const;
 
  private:
-  bool improve_by_swaps();
-  std::size_t replayed_pieces_ = 0;
+  Plan replayed(Plan plan);
+  bool improve(Plan& plan);
 
+  std::size_t replayed_pieces_ = 0;
   const ModelLayout& model_;
   const PlanLimits& limits_;
   const Hardware& hardware_;
-  std::optional<Plan> best_;
+  std::vector<Plan> best_;  // the fastest first, of each shape of slots and segments one
 };
 
 }  // namespace sluice

@@ -23,7 +23,7 @@ constexpr std::size_t kSmallSlotBytes = 64_KiB;
 constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
 // A pass of more pieces than this costs more in steps than it gains; tried where nothing else fits.
 constexpr std::size_t kMostPieces = 4096;
-constexpr int kTriedOfAShape = 4;
+constexpr std::size_t kTriedFirst = 2;  // of every shape of slots and segments
 
 KvType default_kv_type(const ModelLayout& model) {
   for (const UnitInfo& unit : model.units) {
@@ -98,11 +98,14 @@ class Search {
     if (limits_.in_place) return best.plan();
     std::vector<Streaming> streaming = all_streaming(hardware);
     std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
-    std::map<const Shape*, int> tried;
-    for (const Streaming& s : streaming) {
-      if (best.found() && s.candidate.seconds >= best.seconds()) break;
-      if (++tried[s.shape.get()] > kTriedOfAShape || best.exhausted()) continue;
-      best.consider(make(s));
+    // The most promising of every shape first, then all others.
+    std::map<const Shape*, std::size_t> tried;
+    for (const bool others : {false, true}) {
+      tried.clear();
+      for (const Streaming& s : streaming) {
+        if (best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds())) break;
+        if ((tried[s.shape.get()]++ < kTriedFirst) != others) best.consider(make(s));
+      }
     }
     if (!best.found()) best.consider(least);
     best.refine();

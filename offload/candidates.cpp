@@ -25,7 +25,8 @@ void add(Sums& to, const Sums& s) {
 
 }  // namespace
 
-// The bits of 0, 1, 2... reversed.
+// The bits of 0, 1, 2... reversed, counted from the end: what comes first in a pass is sent for
+// before anything else is, so it had better be something that is streamed.
 std::vector<std::size_t> spread_order(std::vector<std::size_t> units) {
   std::size_t bits = 0;
   while ((std::size_t{1} << bits) < units.size()) ++bits;
@@ -33,7 +34,7 @@ std::vector<std::size_t> spread_order(std::vector<std::size_t> units) {
   for (std::size_t i = 0; i < (std::size_t{1} << bits); ++i) {
     std::size_t reversed = 0;
     for (std::size_t b = 0; b < bits; ++b) reversed |= ((i >> b) & 1) << (bits - 1 - b);
-    if (reversed < units.size()) order.push_back(units[reversed]);
+    if (reversed < units.size()) order.push_back(units[units.size() - 1 - reversed]);
   }
   return order;
 }
@@ -74,11 +75,27 @@ Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const
   }
 }
 
-Candidates::Sums Candidates::sums_of(std::size_t unit, bool resident) const {
-  const UnitInfo& info = model_.units[unit];
+bool Candidates::may_host(std::size_t unit, bool resident) const {
   const Pin pin = limits_.pins.empty() ? Pin::kNone : limits_.pins[unit];
-  const bool may_host = limits_.host_computes && !resident && pin != Pin::kStreamed &&
-                        info.kind == UnitKind::kFeedForward;
+  return limits_.host_computes && !resident && pin != Pin::kStreamed &&
+         model_.units[unit].kind == UnitKind::kFeedForward;
+}
+
+const Candidates::Sums& Candidates::sums_of(std::size_t unit, bool resident) {
+  const bool host = may_host(unit, resident);
+  for (const Met& met : met_) {
+    if (met.resident == resident && met.may_host == host &&
+        model_.units[met.unit].same_shape(model_.units[unit])) {
+      return met.sums;
+    }
+  }
+  met_.push_back({unit, resident, host, measure(unit, resident)});
+  return met_.back().sums;
+}
+
+Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
+  const UnitInfo& info = model_.units[unit];
+  const bool by_host = may_host(unit, resident);
   Sums sums;
   if (resident) sums.resident_bytes = align_up(info.size_bytes);
   const std::vector<Piece> pieces =
@@ -92,7 +109,7 @@ Candidates::Sums Candidates::sums_of(std::size_t unit, bool resident) const {
       sums.device[p] += predict_piece_seconds(model_, hardware_.device, piece, pass.size);
     }
     sums.by_host[p] = sums.device[p];
-    if (!may_host || pass.size.tokens > kMostHostTokens) continue;
+    if (!by_host || pass.size.tokens > kMostHostTokens) continue;
     const std::size_t row_bytes = model_.config.width * sizeof(float);
     sums.host_link[p] = sums.link[p];
     sums.by_host[p] = hardware_.turn_seconds +

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <deque>
 #include <vector>
 
 #include "offload/cost_model.h"
@@ -51,7 +52,9 @@ class Candidates {
     std::vector<Sums> sums;  // [order + 1]
   };
 
-  Sums sums_of(std::size_t unit, bool resident) const;
+  Sums measure(std::size_t unit, bool resident) const;
+  const Sums& sums_of(std::size_t unit, bool resident);
+  bool may_host(std::size_t unit, bool resident) const;
   double estimate(const Candidate& candidate) const;
 
   const ModelLayout& model_;
@@ -59,6 +62,14 @@ class Candidates {
   const Hardware& hardware_;
   const WorkloadPasses passes_;
   const std::size_t slot_bytes_;
+  // Of units met so far, one of each shape: layers are alike.
+  struct Met {
+    std::size_t unit;
+    bool resident;
+    bool may_host;
+    Sums sums;
+  };
+  std::deque<Met> met_;
   Sums pinned_;
   std::vector<bool> pinned_resident_;
   std::array<Kind, kKinds> kinds_;

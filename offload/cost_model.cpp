@@ -45,11 +45,13 @@ double between_seconds(const ModelLayout& model, const ComputeRates& rates, Matr
 class Replay {
  public:
   Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
-         const Hardware& hardware, PassSize size, std::vector<TraceEntry>* spans)
+         const Hardware& hardware, PassSize size, const PieceSeconds& pieces,
+         std::vector<TraceEntry>* spans)
       : model_(model),
         schedule_(schedule),
         hardware_(hardware),
         size_(size),
+        pieces_(pieces),
         spans_(spans),
         ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
         free_(ready_.size(), 0.0) {}
@@ -101,8 +103,7 @@ class Replay {
     const bool streamed = schedule_.outside[piece];
     if (streamed) now_ = std::max(now_, ready_[taken_ % ready_.size()]);
     const double begin = now_;
-    work(predict_piece_seconds(model_, hardware_.device, schedule_.pieces[piece], size_),
-         hardware_.device.share_beside_copies);
+    work(pieces_.device[piece], hardware_.device.share_beside_copies);
     tell(Lane::kCompute, piece, begin, now_);
     if (streamed) free_[taken_++ % ready_.size()] = now_;
   }
@@ -114,8 +115,7 @@ class Replay {
     const double begin = now_;
     const std::size_t unit = schedule_.pieces[first].unit;
     for (std::size_t p = first; p < schedule_.unit[unit + 1]; ++p) {
-      work(predict_piece_seconds(model_, hardware_.host, schedule_.pieces[p], size_),
-           hardware_.host.share_beside_copies);
+      work(pieces_.host[p], hardware_.host.share_beside_copies);
     }
     tell(Lane::kHost, first, begin, now_);
     now_ = over_link(hardware_.to_device, size_.tokens * row_bytes());
@@ -159,6 +159,7 @@ class Replay {
   const Schedule& schedule_;
   const Hardware& hardware_;
   const PassSize size_;
+  const PieceSeconds& pieces_;
   std::vector<TraceEntry>* spans_;
   std::vector<double> ready_;  // [slots]
   std::vector<double> free_;   // [slots]
@@ -190,13 +191,47 @@ double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates
   return seconds;
 }
 
-// Two passes, of which the second begins with the slots as any pass finds them.
+// Layers are alike: what one unit's pieces take, those of another of its shape take too.
+PieceSeconds predict_pieces(const ModelLayout& model, const Schedule& schedule,
+                            const Hardware& hardware, PassSize size) {
+  PieceSeconds seconds;
+  std::vector<std::size_t> met;  // a unit of each shape, cut alike
+  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+    const std::size_t begin = schedule.unit[unit];
+    const std::size_t count = schedule.unit[unit + 1] - begin;
+    const auto alike = std::ranges::find_if(met, [&](std::size_t other) {
+      return schedule.unit[other + 1] - schedule.unit[other] == count &&
+             model.units[other].same_shape(model.units[unit]);
+    });
+    const bool is_new = alike == met.end();
+    const std::size_t known = is_new ? 0 : schedule.unit[*alike];
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const bool host : {false, true}) {
+        std::vector<double>& all = host ? seconds.host : seconds.device;
+        const ComputeRates& rates = host ? hardware.host : hardware.device;
+        all.push_back(is_new ? predict_piece_seconds(model, rates, schedule.pieces[begin + i], size)
+                             : all[known + i]);
+      }
+    }
+    if (is_new) met.push_back(unit);
+  }
+  return seconds;
+}
+
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                             const Hardware& hardware, PassSize size,
                             std::vector<TraceEntry>* spans) {
+  return predict_pass_seconds(model, plan, schedule, hardware, size,
+                              predict_pieces(model, schedule, hardware, size), spans);
+}
+
+// Two passes, of which the second begins with the slots as any pass finds them.
+double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                            const Hardware& hardware, PassSize size, const PieceSeconds& pieces,
+                            std::vector<TraceEntry>* spans) {
   const std::vector<Step> steps =
       pass_steps(model, plan, schedule, plan.route_of(size.tokens), size.rows > 0);
-  Replay replay(model, plan, schedule, hardware, size, spans);
+  Replay replay(model, plan, schedule, hardware, size, pieces, spans);
   replay.play(schedule.prologue);
   replay.play(steps);
   const double begin = replay.now_seconds();

@@ -34,10 +34,21 @@ struct WorkloadPasses {
 };
 WorkloadPasses passes_of(const Workload& workload, std::size_t segment_tokens);
 
+// Seconds of computing each piece of a schedule, on the device and by the host.
+struct PieceSeconds {
+  std::vector<double> device;
+  std::vector<double> host;
+};
+PieceSeconds predict_pieces(const ModelLayout& model, const Schedule& schedule,
+                            const Hardware& hardware, PassSize size);
+
 // Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
 // is told when what would run, from the pass's start; copies for it may have begun before.
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                             const Hardware& hardware, PassSize size,
+                            std::vector<TraceEntry>* spans = nullptr);
+double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                            const Hardware& hardware, PassSize size, const PieceSeconds& pieces,
                             std::vector<TraceEntry>* spans = nullptr);
 
 // Computation alone, of one piece, with nothing copied meanwhile.

@@ -7,7 +7,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kShares = 16;  // of the units that the host could take, tried at first
+constexpr std::size_t kShares = 8;  // of the units that the host could take, tried at first
 
 Pin pin_of(const PlanLimits& limits, std::size_t unit) {
   return limits.pins.empty() ? Pin::kNone : limits.pins[unit];
@@ -57,10 +57,13 @@ Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& s
   };
   if (limits.host_units) return route(std::min(*limits.host_units, free.size()));
   Plan trial = plan;
+  const PassSize size = size_of(plan, tokens);
+  const PieceSeconds pieces = predict_pieces(model, schedule, hardware, size);
   const auto seconds = [&](std::size_t count) {
     trial.routes = {route(count)};
-    return predict_pass_seconds(model, trial, schedule, hardware, size_of(plan, tokens));
+    return predict_pass_seconds(model, trial, schedule, hardware, size, pieces);
   };
+  // Time falls, then rises, with the host's share, but for small waves.
   std::size_t best = 0;
   double least = seconds(0);
   const auto consider = [&](std::size_t count) {
@@ -69,12 +72,13 @@ Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& s
     least = s;
     best = count;
   };
-  const std::size_t step = std::max<std::size_t>(1, free.size() / kShares);
+  std::size_t step = std::max<std::size_t>(1, free.size() / kShares);
   for (std::size_t count = step; count <= free.size(); count += step) consider(count);
-  const std::size_t middle = best;
-  for (std::size_t count = middle - std::min(middle, step - 1);
-       count < std::min(middle + step, free.size() + 1); ++count) {
-    if (count != middle) consider(count);
+  while (step > 1) {
+    step = (step + 1) / 2;
+    const std::size_t middle = best;
+    if (middle >= step) consider(middle - step);
+    if (middle + step <= free.size()) consider(middle + step);
   }
   return route(best);
 }

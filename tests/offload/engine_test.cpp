@@ -98,7 +98,8 @@ TEST_CASE("engine: units that the host computes in small passes change no bit of
     const AllLogits truth = plain_truth(model, sequences);
     const Workload workload = workload_for(sequences);
     for (const std::size_t segment : {1, 5, 64, 512}) {
-      PlanLimits limits{.slots = 2, .segment_tokens = segment, .host_computes = true, .host_units = 99};
+      PlanLimits limits{
+          .slots = 2, .segment_tokens = segment, .host_computes = true, .host_units = 99};
       limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits) + 20'000;
       const Plan plan = model.plan(workload, limits);
       CAPTURE(name);

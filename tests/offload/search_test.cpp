@@ -1,0 +1,202 @@
+// The budgeter's search, against every plan that there is, and at the size of real models.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <bit>
+#include <random>
+
+#include "cli/memory_model.h"
+#include "memory/error.h"
+#include "memory/units.h"
+#include "offload/cost_model.h"
+#include "offload/schedule.h"
+#include "tests/support/engine_fixture.h"
+
+using namespace sluice;
+
+namespace {
+
+// A model's header, opened as a file is; its weights aren't there.
+struct ShapeModel {
+  ShapeModel(const ModelShape& shape, const char* weights)
+      : memory(SyntheticModel(shape, parse_weights(weights), 1), MemoryModel::HeaderOnly{}),
+        model(memory.path()) {}
+  MemoryModel memory;
+  TestModel model;
+};
+
+ModelShape random_shape(std::mt19937& random, std::size_t layers) {
+  const std::size_t width = 256 * (1 + random() % 3);
+  return {"random", layers, width, width * (1 + random() % 4), 4, 2, 256 * (1 + random() % 8),
+          2048,     1e4f,   false};
+}
+
+double log_uniform(std::mt19937& random, double from, double to) {
+  return from * std::pow(to / from, std::uniform_real_distribution<double>(0.0, 1.0)(random));
+}
+
+Hardware random_hardware(std::mt19937& random) {
+  Hardware hardware = test_hardware();
+  const double host_bytes = log_uniform(random, 2e9, 80e9);
+  const double device_bytes = log_uniform(random, 10e9, 1000e9);
+  for (const DType type : kAllDTypes) {
+    const auto i = static_cast<std::size_t>(type);
+    hardware.host.products[i] = ProductRate::roofline(type, host_bytes, 20 * host_bytes);
+    hardware.device.products[i] = ProductRate::roofline(type, device_bytes, 50 * device_bytes);
+  }
+  hardware.to_device = {.bytes_per_second = log_uniform(random, 0.5e9, 50e9),
+                        .latency_seconds = log_uniform(random, 1e-7, 1e-5)};
+  hardware.to_host = hardware.to_device;
+  hardware.host.share_beside_copies = random() % 2 == 0 ? 1.0 : 0.7;
+  hardware.turn_seconds = log_uniform(random, 1e-6, 1e-5);
+  hardware.device.step_seconds = hardware.host.step_seconds = 1e-6;
+  return hardware;
+}
+
+double seconds(const Plan& plan) {
+  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+}
+
+// "R.HR 3 x 65536, 64": resident, streamed, of the host in small passes; slots; segment.
+std::string describe(const Plan& plan) {
+  std::string units;
+  for (std::size_t u = 0; u < plan.placement.size(); ++u) {
+    units += plan.placement[u] == Placement::kResident ? 'R' : plan.by_host(u, 0) ? 'H' : '.';
+  }
+  return text(units, " ", plan.slots, " x ", plan.slot_bytes, ", ", plan.segment_tokens);
+}
+
+// The least seconds of a pass over all ways to share units out between link and host.
+double least_pass_seconds(const TestModel& model, Plan& plan, const Schedule& schedule,
+                          const Hardware& hardware, const PassSize& size, bool host) {
+  std::vector<std::size_t> units;
+  for (std::size_t u = 0; host && u < plan.placement.size(); ++u) {
+    const bool may = plan.placement[u] == Placement::kHost && !schedule.early(u) &&
+                     model.layout.units[u].kind == UnitKind::kFeedForward;
+    if (may) units.push_back(u);
+  }
+  double least = 1e30;
+  for (std::size_t set = 0; set < std::size_t{1} << units.size(); ++set) {
+    plan.routes = {
+        {.tokens = size.tokens, .by_host = std::vector<bool>(plan.placement.size(), false)}};
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      plan.routes.front().by_host[units[i]] = (set >> i & 1) != 0;
+    }
+    least = std::min(least, predict_pass_seconds(model.layout, plan, schedule, hardware, size));
+  }
+  return least;
+}
+
+// Tries every set of resident units, with every shape of slots and segments that the search knows.
+double exhaustive_seconds(const TestModel& model, const Workload& workload,
+                          const PlanLimits& limits, const Hardware& hardware, std::string* which) {
+  const std::size_t units = model.layout.units.size();
+  std::size_t largest = 0;
+  for (const UnitInfo& unit : model.layout.units) largest = std::max(largest, unit.size_bytes);
+  double best = 1e30;
+  const std::size_t prompts = workload.prompt_tokens * workload.sequences;
+  for (std::size_t segment = 512; segment > 0; segment /= 2) {
+    for (std::size_t divisor = 1; divisor <= 64; divisor *= 2) {
+      for (std::size_t slots = 2; slots <= 4; ++slots) {
+        PlanLimits shape = limits;
+        shape.device_bytes.reset();
+        Plan plan = make_plan(model.layout, workload, shape, hardware);
+        plan.segment_tokens = std::min(segment, std::max<std::size_t>(prompts, 1));
+        plan.slots = slots;
+        plan.slot_bytes = align_up(std::max<std::size_t>(largest / divisor, 64_KiB));
+        for (std::size_t set = 0; set < std::size_t{1} << units; ++set) {
+          for (std::size_t u = 0; u < units; ++u) {
+            plan.placement[u] = (set >> u & 1) != 0 ? Placement::kResident : Placement::kHost;
+          }
+          const bool all = set + 1 == std::size_t{1} << units;
+          plan.slots = all ? 0 : slots;
+          count_bytes(model.layout, plan);
+          if (plan.bytes.total() > *limits.device_bytes) continue;
+          const Schedule schedule = make_schedule(model.layout, plan);
+          double total = 0.0;
+          for (const PassCount& pass : passes_of(workload, plan.segment_tokens).kinds) {
+            if (pass.count == 0 || total >= best) continue;
+            total += static_cast<double>(pass.count) *
+                     least_pass_seconds(model, plan, schedule, hardware, pass.size,
+                                        limits.host_computes && pass.size.tokens <= 256);
+          }
+          if (total >= best) continue;
+          best = total;
+          *which = describe(plan);
+        }
+      }
+    }
+  }
+  return best;
+}
+
+void compare_with_all(std::size_t cases, unsigned seed) {
+  std::mt19937 random(seed);
+  double worst = 0.0;
+  for (std::size_t i = 0; i < cases; ++i) {
+    const std::size_t layers = 2 + random() % 2;
+    const ShapeModel shape(random_shape(random, layers), random() % 2 == 0 ? "q4_0" : "f16");
+    const std::size_t prompt = 1 + random() % 64;
+    const Workload workload{.sequences = 1 + random() % 3,
+                            .prompt_tokens = prompt,
+                            .max_tokens = 1 + random() % 64,
+                            .context_tokens = 128};
+    PlanLimits limits{.host_computes = random() % 2 == 0};
+    const Hardware hardware = random_hardware(random);
+    const std::size_t smallest = smallest_limit_bytes(shape.model.layout, workload, limits);
+    const std::size_t everything =
+        make_plan(shape.model.layout, workload, limits, hardware).bytes.total();
+    limits.device_bytes = smallest + random() % (everything - smallest);
+    CAPTURE(i);
+    CAPTURE(*limits.device_bytes);
+    const Plan plan = make_plan(shape.model.layout, workload, limits, hardware);
+    const double found = seconds(plan);
+    std::string which;
+    const double least = exhaustive_seconds(shape.model, workload, limits, hardware, &which);
+    CAPTURE(describe(plan));
+    CAPTURE(which);
+    worst = std::max(worst, found / least);
+    CHECK(found <= 1.02 * least);
+  }
+  MESSAGE("slower than the best of all plans by at most ", 100.0 * (worst - 1.0), " %");
+}
+
+}  // namespace
+
+TEST_CASE("search: within 2 % of the best of all plans, on models small enough to try them all") {
+  compare_with_all(10, 1);
+}
+
+TEST_CASE("search: within 2 % of the best of all plans, in 200 cases" *
+          doctest::test_suite("slow")) {
+  compare_with_all(200, 2);
+}
+
+TEST_CASE("search: more memory is never predicted to be slower, but for what the search misses") {
+  std::mt19937 random(5);
+  for (int round = 0; round < 6; ++round) {
+    const ShapeModel shape(random_shape(random, 2 + random() % 12), "q4_k_m");
+    const Workload workload{.sequences = 1 + random() % 4,
+                            .prompt_tokens = 1 + random() % 300,
+                            .max_tokens = 1 + random() % 300,
+                            .context_tokens = 600};
+    PlanLimits limits{.host_computes = random() % 2 == 0};
+    const Hardware hardware = random_hardware(random);
+    const std::size_t smallest = smallest_limit_bytes(shape.model.layout, workload, limits);
+    const std::size_t everything =
+        make_plan(shape.model.layout, workload, limits, hardware).bytes.total();
+    double before = 1e30;
+    std::string plan_before;
+    CAPTURE(round);
+    for (std::size_t step = 0; step <= 20; ++step) {
+      limits.device_bytes = smallest + (everything - smallest) * step / 20;
+      CAPTURE(step);
+      const Plan plan = make_plan(shape.model.layout, workload, limits, hardware);
+      CAPTURE(describe(plan));
+      CAPTURE(plan_before);
+      CHECK(seconds(plan) <= 1.01 * before);
+      before = seconds(plan);
+      plan_before = describe(plan);
+    }
+  }
+}
