@@ -1,8 +1,11 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/output_file.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "cli/timeline.h"
+#include "memory/error.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -15,12 +18,19 @@ int plan_command(const PlanOptions& options) {
                           .prompt_tokens = options.prompt_tokens,
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
-  const Plan plan = plan_for(model.layout, workload, target);
+  Hardware hardware;
+  const Plan plan = plan_for(model.layout, workload, target, &hardware);
   std::cout << print_plan(model.layout, plan);
   if (!target.in_place) {
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);
     std::cout << "smallest limit that works: " << smallest << " bytes (" << print_bytes(smallest)
               << ")\n";
+  }
+  if (!options.timeline_file.empty()) {
+    write_file(options.timeline_file,
+               draw_timeline(PassPredictor(model.layout, plan, hardware), decode_pass_size(plan),
+                             text("One decode pass of ", file_name(options.on.model)),
+                             picture_subtitle(plan, options.on.link)));
   }
   return 0;
 }

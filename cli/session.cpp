@@ -116,14 +116,21 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   return target;
 }
 
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
-  require_limit(layout, workload, target.limits);
+Hardware hardware_for(const ModelLayout& layout, const Target& target) {
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   Hardware hardware = probe_host(layout, precision, target.link);
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
-  return make_plan(layout, workload, target.limits, hardware);
+  return hardware;
+}
+
+Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target,
+              Hardware* hardware) {
+  require_limit(layout, workload, target.limits);
+  const Hardware measured = hardware_for(layout, target);
+  if (hardware != nullptr) *hardware = measured;
+  return make_plan(layout, workload, target.limits, measured);
 }
 
 // What is streamed is worth events with times, which tell how well copies hide.

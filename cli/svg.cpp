@@ -57,13 +57,17 @@ std::string print_coordinate(double value) {
 }
 
 std::string escape_xml(std::string_view text) {
+  const std::string shown = printable(text, kMostTextBytes);
   std::string out;
-  std::string shown = printable(text, kMostTextBytes);
-  // XML has no U+FFFE and U+FFFF, which are well-formed otherwise.
-  for (const std::string_view none : {"\xef\xbf\xbe", "\xef\xbf\xbf"}) {
-    for (std::size_t at; (at = shown.find(none)) != std::string::npos;) shown.replace(at, 3, "?");
-  }
-  for (const char c : shown) {
+  for (std::size_t at = 0; at < shown.size(); ++at) {
+    // XML has no U+FFFE and U+FFFF, which are well-formed otherwise.
+    const std::string_view three = std::string_view(shown).substr(at, 3);
+    if (three == "\xef\xbf\xbe" || three == "\xef\xbf\xbf") {
+      out += '?';
+      at += 2;
+      continue;
+    }
+    const char c = shown[at];
     switch (c) {
       case '&':
         out += "&amp;";
@@ -166,7 +170,8 @@ void Svg::text(PicturePoint at, std::string_view text, const TextStyle& style) {
     out_ +=
         " transform=\"rotate(-90 " + print_coordinate(at.x) + " " + print_coordinate(at.y) + ")\"";
   }
-  out_ += ">" + escape_xml(text) + "</text>\n";
+  out_ += '>';
+  out_ += escape_xml(text) + "</text>\n";
 }
 
 std::string Svg::finish() const {

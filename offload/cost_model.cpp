@@ -71,8 +71,8 @@ class Replay {
           break;
         case StepKind::kLogits: {  // and the host looks through them for the next tokens
           const std::size_t values = size_.rows * model_.config.vocab;
-          now_ += transfer_seconds(hardware_.to_host, values * sizeof(float)) +
-                  hardware_.host.element_seconds * static_cast<double>(values);
+          download(static_cast<std::uint32_t>(schedule_.pieces.size() - 1), values * sizeof(float));
+          now_ += hardware_.host.element_seconds * static_cast<double>(values);
           break;
         }
       }
@@ -107,9 +107,15 @@ class Replay {
     if (streamed) free_[taken_++ % ready_.size()] = now_;
   }
 
+  void download(std::uint32_t piece, std::size_t bytes) {
+    const double begin = now_;
+    now_ += transfer_seconds(hardware_.to_host, bytes);
+    tell(Lane::kLinkDown, piece, begin, now_);
+  }
+
   // The residual stream goes to the host and comes back.
   void compute_by_host(std::uint32_t first) {
-    now_ += transfer_seconds(hardware_.to_host, size_.tokens * row_bytes());
+    download(first, size_.tokens * row_bytes());
     now_ += hardware_.turn_seconds;
     const double begin = now_;
     const std::size_t unit = schedule_.pieces[first].unit;
@@ -211,6 +217,15 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
   return replay.now_seconds() - begin + hardware.pass_seconds;
 }
 
+PassSize decode_pass_size(const Plan& plan) {
+  const Workload& w = plan.workload;
+  const std::size_t tokens = std::min(w.sequences, plan.segment_tokens);
+  return {.tokens = tokens,
+          .keys = w.prompt_tokens + w.max_tokens / 2,
+          .rows = tokens,
+          .sequences = tokens};
+}
+
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                    const Hardware& hardware) {
   const Workload& w = plan.workload;
@@ -222,9 +237,7 @@ Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& s
   const std::size_t last_tokens = prompt_total - (passes - 1) * segment;
   const std::size_t last_rows = w.all_logits ? last_tokens : std::min(w.sequences, last_tokens);
   const PassSize last{last_tokens, w.prompt_tokens / 2 + 1, last_rows, at_once};
-  const std::size_t decode_tokens = std::min(w.sequences, plan.segment_tokens);
-  const PassSize decode{decode_tokens, w.prompt_tokens + w.max_tokens / 2, decode_tokens,
-                        decode_tokens};
+  const PassSize decode = decode_pass_size(plan);
 
   Prediction p;
   p.prefill_seconds = predict_pass_seconds(model, plan, schedule, hardware, last);
@@ -233,10 +246,10 @@ Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& s
                          predict_pass_seconds(model, plan, schedule, hardware, inner);
   }
   p.decode_pass_seconds = predict_pass_seconds(model, plan, schedule, hardware, decode) *
-                          static_cast<double>(ceil_div(w.sequences, decode_tokens));
+                          static_cast<double>(ceil_div(w.sequences, decode.tokens));
   p.decode_seconds =
       p.decode_pass_seconds * static_cast<double>(w.max_tokens > 0 ? w.max_tokens - 1 : 0);
-  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode_tokens));
+  p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode.tokens));
   return p;
 }
 

@@ -10,15 +10,6 @@
 
 namespace sluice {
 
-// What a pass brings: `tokens` of all sequences together, the context of each sequence holding
-// `keys` on average, `rows` of them with logits (0: the head isn't run).
-struct PassSize {
-  std::size_t tokens;
-  std::size_t keys;
-  std::size_t rows;
-  std::size_t sequences = 1;
-};
-
 // Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
 // is told when what would run, from the pass's start; copies for it may have begun before.
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
@@ -28,6 +19,10 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
 // Computation alone, of one piece, with nothing copied meanwhile.
 double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates,
                              const Piece& piece, PassSize size);
+
+// A pass of the plan's workload that brings one token of every sequence, half of the reply being
+// there; where they are more than a pass takes, as many as it does.
+PassSize decode_pass_size(const Plan& plan);
 
 // Of the plan's workload.
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
