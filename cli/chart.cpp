@@ -83,7 +83,7 @@ class Drawing {
     const Extent y = extent_of(chart, &PicturePoint::y);
     const bool from_zero = x.low >= 0.0 && x.low < 0.5 * x.high;
     x_ = make_ticks(from_zero ? 0.0 : x.low, x.high, 14);
-    y_ = make_ticks(0.0, 1.03 * std::max(y.high, 0.0), 8);
+    y_ = make_ticks(0.0, 1.03 * std::max(y.high, 0.0), 10);
   }
 
   std::string draw() {
@@ -236,7 +236,7 @@ std::string Ticks::print(std::size_t i) const {
 }
 
 Ticks make_ticks(double low, double high, std::size_t most) {
-  if (!(high > low)) high = low + 1.0;
+  if (!(high - low > 1e-9 * std::abs(low))) high = low + std::max(1.0, 1e-3 * std::abs(low));
   int power = static_cast<int>(std::floor(std::log10((high - low) / static_cast<double>(most))));
   for (;; ++power) {
     for (const double factor : {1.0, 2.0, 5.0}) {

@@ -40,7 +40,7 @@ std::string print_lateness(const Lateness& late) {
   std::string line = format(
       "late       a decode pass took %.2f ms, %.0f %% longer than predicted: ",
       late.measured_seconds * 1e3, 100.0 * (late.measured_seconds / late.predicted_seconds - 1.0));
-  if (late.lane == nullptr) return line + "no lane alone; see --timeline FILE.svg\n";
+  if (late.lane == nullptr) return line + "no lane by itself, they waited; see --timeline\n";
   return line + late.lane->name +
          format(" was busy for %.2f ms, predicted %.2f\n", late.lane_measured_seconds * 1e3,
                 late.lane_predicted_seconds * 1e3);

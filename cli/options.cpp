@@ -206,7 +206,6 @@ void add_sweep(CLI::App& app, SweepOptions& o, RawPlacement& raw) {
   app.add_option("--csv", o.csv_file, "Write the table as CSV")->type_name("FILE");
   app.add_option("--json", o.json_file, "Write it as JSON")->type_name("FILE");
   app.add_option("--svg", o.svg_file, "Draw speed over device memory")->type_name("FILE");
-  app.add_flag("-q,--quiet", o.quiet, "No progress");
 }
 
 void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {

@@ -72,7 +72,6 @@ struct SweepOptions {
   std::string csv_file;
   std::string json_file;
   std::string svg_file;
-  bool quiet = false;
 };
 
 struct BenchOptions {

@@ -5,7 +5,6 @@
 #include "cli/report.h"
 #include "cli/session.h"
 #include "cli/timeline.h"
-#include "memory/error.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -29,8 +28,7 @@ int plan_command(const PlanOptions& options) {
   if (!options.timeline_file.empty()) {
     write_file(options.timeline_file,
                draw_timeline(PassPredictor(model.layout, plan, hardware), decode_pass_size(plan),
-                             text("One decode pass of ", file_name(options.on.model)),
-                             picture_subtitle(plan, options.on.link)));
+                             file_name(options.on.model), picture_subtitle(plan, options.on.link)));
   }
   return 0;
 }

@@ -241,8 +241,7 @@ class Run {
     }
     if (!options_.timeline_file.empty() && !loaded_->engine.trace().passes().empty()) {
       write_file(options_.timeline_file,
-                 draw_timeline(predictor, loaded_->engine.trace(),
-                               text("One decode pass of ", file_name(options_.on.model)),
+                 draw_timeline(predictor, loaded_->engine.trace(), file_name(options_.on.model),
                                picture_subtitle(plan_, options_.on.link)));
     }
   }

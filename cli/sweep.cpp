@@ -5,7 +5,6 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/output_file.h"
-#include "cli/progress.h"
 #include "cli/sweep_axes.h"
 #include "cli/sweep_report.h"
 #include "cli/timeline.h"
@@ -80,17 +79,13 @@ class Sweeper {
   // Prints the table's rows as they come.
   const Sweep& run() {
     std::cout << print_sweep_head(sweep_);
-    ProgressBar bar("measuring", false, options_.quiet || !options_.measure);
-    std::size_t done = 0;
     for (SweepSeries& series : sweep_.series) {
       series.everything_bytes = everything_bytes(series.workload);
       if (sweep_.series.size() > 1) std::cout << series.name << '\n';
       for (const std::size_t limit : limits_) {
         if (stop_.load()) throw Interrupted{};
         series.points.push_back(point(series.workload, limit));
-        bar.finish();
         std::cout << print_sweep_row(sweep_, series.points.back()) << std::flush;
-        bar.update(++done, sweep_.series.size() * limits_.size());
       }
       std::cout << print_sweep_foot(series);
     }

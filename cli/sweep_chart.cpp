@@ -42,9 +42,9 @@ struct Words {
 Words words_of(SweepMetric metric) {
   switch (metric) {
     case SweepMetric::kDecode:
-      return {"Generation by device memory", "generated, tokens/s"};
+      return {"Generation speed by device memory", "generated, tokens/s"};
     case SweepMetric::kPrefill:
-      return {"Reading prompts by device memory", "prompt, tokens/s"};
+      return {"Prompt speed by device memory", "prompt, tokens/s"};
     case SweepMetric::kTotal:
       return {"Time for prompt and reply by device memory", "prompt and reply, s"};
   }

@@ -40,6 +40,15 @@ constexpr std::array<Kind, 4> kKinds = {{{"attention", palette::kBlue},
                                          {"head", palette::kGreen},
                                          {"activations and logits", palette::kGrey}}};
 
+bool is_decode(const PassSize& size) {
+  return size.tokens == size.sequences && size.rows > 0;
+}
+
+std::string title_of(const PassSize& size, const std::string& model_name) {
+  if (is_decode(size)) return "One decode pass of " + model_name;
+  return text("One pass over ", size.tokens, " tokens of ", model_name);
+}
+
 // A span, or several that are too thin to be told apart.
 struct Bar {
   double left;
@@ -79,10 +88,11 @@ class Picture {
     svg.text({kMargin, 40.0}, title, {.size = 19.0, .bold = true});
     svg.text({kMargin, 62.0}, subtitle, {.size = 13.5, .colour = palette::kSoftInk});
     draw_legend(svg);
-    draw_axis(svg, bottom);
+    const Ticks ticks = make_ticks(0.0, seconds_ * 1e3, 12);
+    draw_axis(svg, ticks, bottom);
     double top = kTop;
     for (const TimelineRow& row : rows_) {
-      draw_row(svg, row, top);
+      draw_row(svg, row, ticks, top, row_height);
       top += row_height + kBetween;
     }
     return svg.finish();
@@ -110,12 +120,12 @@ class Picture {
     }
   }
 
-  void draw_axis(Svg& svg, double bottom) const {
-    const Ticks ticks = make_ticks(0.0, seconds_ * 1e3, 12);
+  bool beyond(double x) const { return x > kLeft + kBarsWidth + 0.5; }
+
+  void draw_axis(Svg& svg, const Ticks& ticks, double bottom) const {
     for (std::size_t i = 0; i < ticks.count; ++i) {
       const double x = x_of(ticks.value(i) * 1e-3);
-      if (x > kLeft + kBarsWidth + 0.5) break;
-      svg.line({x, kTop + kHeading - 6.0}, {x, bottom}, {.colour = palette::kGrid});
+      if (beyond(x)) break;
       svg.line({x, bottom}, {x, bottom + 5.0}, {.colour = palette::kAxis});
       svg.text({x, bottom + 20.0}, ticks.print(i),
                {.size = kSmall, .colour = palette::kSoftInk, .anchor = Anchor::kMiddle});
@@ -125,7 +135,13 @@ class Picture {
              {.size = 13.5, .anchor = Anchor::kMiddle});
   }
 
-  void draw_row(Svg& svg, const TimelineRow& row, double top) const {
+  void draw_row(Svg& svg, const TimelineRow& row, const Ticks& ticks, double top,
+                double height) const {
+    for (std::size_t i = 0; i < ticks.count; ++i) {
+      const double x = x_of(ticks.value(i) * 1e-3);
+      if (beyond(x)) break;
+      svg.line({x, top + kHeading - 6.0}, {x, top + height}, {.colour = palette::kGrid});
+    }
     const Span& pass = row.timeline.passes.front().span;
     const double seconds = seconds_of(row);
     const LaneSeconds busy = lane_seconds(row.timeline.entries, pass);
@@ -199,7 +215,7 @@ const TracedPass& typical_decode_pass(const std::vector<TracedPass>& passes) {
   assert(!passes.empty());
   std::vector<const TracedPass*> decode;
   for (const TracedPass& pass : passes) {
-    if (pass.size.tokens == pass.size.sequences && pass.size.rows > 0) decode.push_back(&pass);
+    if (is_decode(pass.size)) decode.push_back(&pass);
   }
   if (decode.empty()) return passes.back();
   if (decode.size() > 1) decode.erase(decode.begin());
@@ -211,12 +227,13 @@ const TracedPass& typical_decode_pass(const std::vector<TracedPass>& passes) {
 }
 
 std::string draw_timeline(const PassPredictor& predictor, const PassSize& size,
-                          const std::string& title, const std::string& subtitle) {
-  return Picture(predictor, {{"predicted", predictor.pass(size)}}).draw(title, subtitle);
+                          const std::string& model_name, const std::string& subtitle) {
+  return Picture(predictor, {{"predicted", predictor.pass(size)}})
+      .draw(title_of(size, model_name), subtitle);
 }
 
 std::string draw_timeline(const PassPredictor& predictor, const Trace& trace,
-                          const std::string& title, const std::string& subtitle) {
+                          const std::string& model_name, const std::string& subtitle) {
   const TracedPass& pass = typical_decode_pass(trace.passes());
   TimelineRow measured{"measured", {{}, {pass}}};
   for (const TraceEntry& e : trace.entries()) {
@@ -225,7 +242,7 @@ std::string draw_timeline(const PassPredictor& predictor, const Trace& trace,
     if (within) measured.timeline.entries.push_back(e);
   }
   return Picture(predictor, {std::move(measured), {"predicted", predictor.pass(pass.size)}})
-      .draw(title, subtitle);
+      .draw(title_of(pass.size, model_name), subtitle);
 }
 
 std::string file_name(const std::string& path) {

@@ -11,11 +11,11 @@ namespace sluice {
 
 // The whole SVG file of a pass as predicted.
 std::string draw_timeline(const PassPredictor& predictor, const PassSize& size,
-                          const std::string& title, const std::string& subtitle);
+                          const std::string& model_name, const std::string& subtitle);
 
 // A pass of a trace, which has one at least, above what was predicted for it.
 std::string draw_timeline(const PassPredictor& predictor, const Trace& trace,
-                          const std::string& title, const std::string& subtitle);
+                          const std::string& model_name, const std::string& subtitle);
 
 // Of the passes that ran, the one of median length among those that bring one token of each
 // sequence, the first not counted; or the last pass, where there is none.
