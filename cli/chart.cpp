@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <functional>
 
 namespace sluice {
 namespace {
@@ -131,18 +130,29 @@ class Drawing {
   }
 
   void place_markers() {
-    std::vector<const ChartMarker*> from_right;
+    std::vector<const ChartMarker*> within;
     for (const ChartMarker& marker : chart_.markers) {
-      if (marker.x >= x_.first && marker.x <= x_.last()) from_right.push_back(&marker);
+      if (marker.x >= x_.first && marker.x <= x_.last()) within.push_back(&marker);
     }
-    std::ranges::stable_sort(from_right, std::greater<>{}, &ChartMarker::x);
+    const auto x_of = [&](const ChartMarker* marker) { return at({marker->x, 0.0}).x; };
+    const auto width = [](const ChartMarker* marker) {
+      return text_width(marker->label, kSmall) + 16.0;
+    };
+    const auto fits_right = [&](const ChartMarker* m) { return x_of(m) + width(m) < kWidth - 8.0; };
+    const auto fits_left = [&](const ChartMarker* m) { return x_of(m) - width(m) > 8.0; };
+    // Labels on the same side of their lines can always be laid out in stairs.
+    const bool all_left =
+        !std::ranges::all_of(within, fits_right) && std::ranges::all_of(within, fits_left);
+    std::ranges::stable_sort(within, [&](const ChartMarker* a, const ChartMarker* b) {
+      return all_left ? a->x < b->x : a->x > b->x;
+    });
     MarkerRows rows;
-    for (const ChartMarker* marker : from_right) {
-      const double x = at({marker->x, 0.0}).x;
-      const double width = text_width(marker->label, kSmall) + 16.0;
-      const bool fits = x + width < kWidth - 8.0;
-      const std::size_t row = rows.place(x, fits ? x : x - width, fits ? x + width : x);
-      markers_.push_back({{x, 0.0}, fits ? Anchor::kStart : Anchor::kEnd, marker, row});
+    for (const ChartMarker* marker : within) {
+      const double x = x_of(marker);
+      const bool right = !all_left && fits_right(marker);
+      const std::size_t row =
+          rows.place(x, right ? x : x - width(marker), right ? x + width(marker) : x);
+      markers_.push_back({{x, 0.0}, right ? Anchor::kStart : Anchor::kEnd, marker, row});
     }
     marker_rows_ = rows.count();
   }

@@ -76,21 +76,23 @@ class Sweeper {
     target_.gpu.reset();  // a GPU's memory is taken once: each measurement opens it anew
   }
 
-  // Prints the table's rows as they come.
-  const Sweep& run() {
+  // Prints the table's rows as they come. False: interrupted, and the sweep is what there was.
+  bool run() {
     std::cout << print_sweep_head(sweep_);
-    for (SweepSeries& series : sweep_.series) {
-      series.everything_bytes = everything_bytes(series.workload);
-      if (sweep_.series.size() > 1) std::cout << series.name << '\n';
-      for (const std::size_t limit : limits_) {
-        if (stop_.load()) throw Interrupted{};
-        series.points.push_back(point(series.workload, limit));
-        std::cout << print_sweep_row(sweep_, series.points.back()) << std::flush;
+    for (auto series = sweep_.series.begin(); series != sweep_.series.end(); ++series) {
+      series->everything_bytes = everything_bytes(series->workload);
+      if (sweep_.series.size() > 1) std::cout << series->name << '\n';
+      try {
+        for (const std::size_t limit : limits_) add_point(*series, limit);
+      } catch (const Interrupted&) {
+        sweep_.series.erase(series->points.empty() ? series : series + 1, sweep_.series.end());
+        return false;
       }
-      std::cout << print_sweep_foot(series);
+      std::cout << print_sweep_foot(*series);
     }
-    return sweep_;
+    return true;
   }
+  const Sweep& sweep() const { return sweep_; }
 
  private:
   PlacementOptions with_vram(const std::string& vram) const {
@@ -118,6 +120,12 @@ class Sweeper {
       if (error.kind() != ErrorKind::kOverBudget) throw;
       return std::nullopt;
     }
+  }
+
+  void add_point(SweepSeries& series, std::size_t limit_bytes) const {
+    if (stop_.load()) throw Interrupted{};
+    series.points.push_back(point(series.workload, limit_bytes));
+    std::cout << print_sweep_row(sweep_, series.points.back()) << std::flush;
   }
 
   SweepPoint point(const Workload& workload, std::size_t limit_bytes) const {
@@ -148,19 +156,19 @@ class Sweeper {
 
 }  // namespace
 
-int sweep_command(const SweepOptions& options) try {
+int sweep_command(const SweepOptions& options) {
   const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
   const OpenModel model(options.on.model);
   Sweeper sweeper(options, model, interrupted);
-  const Sweep& sweep = sweeper.run();
+  const int exit_code = sweeper.run() ? 0 : kExitInterrupted;
+  const Sweep& sweep = sweeper.sweep();
+  if (sweep.series.empty()) return exit_code;
   if (!options.csv_file.empty()) write_file(options.csv_file, print_sweep_csv(sweep, model.layout));
   if (!options.json_file.empty()) {
     write_file(options.json_file, print_sweep_json(sweep, model.layout));
   }
   if (!options.svg_file.empty()) write_file(options.svg_file, draw_sweep(sweep, options.metric));
-  return 0;
-} catch (const Interrupted&) {
-  return kExitInterrupted;
+  return exit_code;
 }
 
 }  // namespace sluice

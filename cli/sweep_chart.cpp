@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cli/chart.h"
 #include "cli/sweep_report.h"
 #include "memory/error.h"
@@ -14,7 +16,9 @@ struct Scale {
 
 Scale scale_of(const Sweep& sweep) {
   std::size_t most = 0;
-  for (const SweepSeries& series : sweep.series) most = series.points.back().limit_bytes;
+  for (const SweepSeries& series : sweep.series) {
+    most = std::max(most, series.points.back().limit_bytes);
+  }
   if (most >= 2_GiB) return {static_cast<double>(1_GiB), "GiB"};
   return {static_cast<double>(1_MiB), "MiB"};
 }

@@ -121,20 +121,32 @@ TEST_CASE("chart: has what it is given: lines, marks, a legend, markers within t
   CHECK(svg.find("beyond") == std::string::npos);
 }
 
-TEST_CASE("chart: labels of neighbouring markers stand in rows of their own") {
+// Heights of the markers' labels, from left to right: one that is further up has a smaller y.
+std::vector<double> label_heights(const std::vector<double>& at) {
   Chart chart{.title = "", .subtitle = "", .x_title = "", .y_title = "", .series = {}};
   chart.series.push_back({.name = "", .points = {{0, 1}, {100, 2}}});
-  for (const double x : {40.0, 42.0, 44.0, 97.0}) chart.markers.push_back({x, "everything fits"});
-  const std::string svg = draw_chart(chart);
-  std::vector<std::string> heights;
-  for (std::size_t at = 0; (at = svg.find(">everything fits<", at)) != std::string::npos; ++at) {
-    const std::size_t y = svg.rfind(" y=\"", at);
-    heights.push_back(svg.substr(y, svg.find('"', y + 4) - y));
+  for (std::size_t i = 0; i < at.size(); ++i) {
+    chart.markers.push_back({at[i], "everything fits " + std::to_string(i)});
   }
-  REQUIRE(heights.size() == 4);
-  std::ranges::sort(heights);
-  heights.erase(std::unique(heights.begin(), heights.end()), heights.end());
-  CHECK(heights.size() == 3);
+  const std::string svg = draw_chart(chart);
+  std::vector<double> heights;
+  for (const ChartMarker& marker : chart.markers) {
+    const std::size_t y = svg.rfind(" y=\"", svg.find(">" + marker.label + "<"));
+    heights.push_back(std::stod(svg.substr(y + 4)));
+  }
+  return heights;
+}
+
+TEST_CASE("chart: labels of neighbouring markers stand in stairs, and apart in one row") {
+  const std::vector<double> right = label_heights({40, 42, 44});
+  CHECK(right[0] < right[1]);
+  CHECK(right[1] < right[2]);
+  const std::vector<double> left = label_heights({90, 94, 98});
+  CHECK(left[0] > left[1]);
+  CHECK(left[1] > left[2]);
+  const std::vector<double> apart = label_heights({10, 40, 70});
+  CHECK(apart[0] == apart[1]);
+  CHECK(apart[1] == apart[2]);
 }
 
 TEST_CASE("xml: the checker sees what is wrong") {

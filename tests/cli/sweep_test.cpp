@@ -223,3 +223,16 @@ TEST_CASE("sweep: several contexts or batches are a line each, in every picture"
     CHECK(svg.find(">context of 256 tokens<") != std::string::npos);
   }
 }
+
+TEST_CASE("sweep: Ctrl-C leaves the rows that there are, exit 130") {
+  const testing::TemporaryFolder folder;
+  const testing::ProgramResult result =
+      run_sluice({"sweep", tiny(), "--prompt-tokens", "24", "--max-tokens", "8", "--vram",
+                  "1000,80kB..900kB:1kB", "--link", "1MB/s", "--measure", "--csv", folder / "s.csv",
+                  "--svg", folder / "s.svg", "--json", folder / "s.json"},
+                 {.interrupt_after = 1.5});
+  CHECK(result.exit_code == 130);
+  CHECK(read_csv(read_text(folder / "s.csv")).size() >= 2);
+  CHECK(testing::xml_fault(read_text(folder / "s.svg")) == "");
+  CHECK(nlohmann::json::parse(read_text(folder / "s.json"))["points"].size() >= 1);
+}

@@ -194,12 +194,14 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
   std::map<std::pair<int, int>, std::string> threads;
   std::map<std::pair<int, int>, double> free;
   std::map<std::string, std::size_t> spans;
+  std::vector<nlohmann::json> sizes;
   for (const auto& event : trace["traceEvents"]) {
     const std::pair<int, int> place{event["pid"], event["tid"]};
     if (event["name"] == "process_name") processes[place.first] = event["args"]["name"];
     if (event["name"] == "thread_name") threads[place] = event["args"]["name"];
     if (event["ph"] != "X") continue;
     CHECK(event["dur"] >= 0.0);
+    if (threads[place] == "passes" && place.first == 1) sizes.push_back(event["args"]);
     CHECK(event["ts"] >= free[place] - 1e-3);  // us
     free[place] = event["ts"].get<double>() + event["dur"].get<double>();
     ++spans[processes[place.first] + " " + threads[place]];
@@ -211,6 +213,15 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
       CHECK(spans[std::string(process) + " " + lane] > 0);
     }
     CHECK(spans[std::string(process) + " passes"] == stats["passes"]);
+  }
+  // The prompt of 9 tokens in segments of 4, then one token after the other.
+  REQUIRE(sizes.size() == 8);
+  const std::size_t tokens[] = {4, 4, 1, 1, 1, 1, 1, 1};
+  const std::size_t keys[] = {3, 7, 9, 10, 11, 12, 13, 14};  // as the tokens see on average
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    CHECK(sizes[i]["tokens"] == tokens[i]);
+    CHECK(sizes[i]["keys"] == keys[i]);
+    CHECK(sizes[i]["logits"] == (i < 2 ? 0 : 1));
   }
   CHECK(spans["measured compute"] == spans["predicted compute"]);
   CHECK(stats["decode_pass_lanes"].size() == 3);
