@@ -1,5 +1,6 @@
 #include "cli/lateness.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/format.h"
@@ -20,8 +21,10 @@ double measured_in_lane(const RunFigures& figures, std::size_t lane) {
 std::optional<Lateness> find_lateness(const RunFigures& figures, const Plan& plan) {
   if (figures.decode_passes == 0) return std::nullopt;
   Lateness late{figures.decode_seconds / static_cast<double>(figures.decode_passes),
-                plan.predicted.decode_pass_seconds, nullptr};
+                plan.predicted.decode_pass_seconds};
   if (late.measured_seconds <= kLateRatio * late.predicted_seconds) return std::nullopt;
+  // A GPU's lanes are timed only where something is streamed, or a trace is kept.
+  late.timed = std::ranges::any_of(figures.decode_lanes, [](double s) { return s > 0.0; });
   double most = kBlame * (late.measured_seconds - late.predicted_seconds);
   for (const LaneInfo& info : kLanes) {
     const auto lane = static_cast<std::size_t>(info.lane);
@@ -40,6 +43,7 @@ std::string print_lateness(const Lateness& late) {
   std::string line = format(
       "late       a decode pass took %.2f ms, %.0f %% longer than predicted: ",
       late.measured_seconds * 1e3, 100.0 * (late.measured_seconds / late.predicted_seconds - 1.0));
+  if (!late.timed) return line + "which lane was late, --timeline FILE.svg shows\n";
   if (late.lane == nullptr) return line + "no lane by itself, they waited; see --timeline\n";
   return line + late.lane->name +
          format(" was busy for %.2f ms, predicted %.2f\n", late.lane_measured_seconds * 1e3,

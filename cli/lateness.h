@@ -12,7 +12,8 @@ namespace sluice {
 struct Lateness {
   double measured_seconds;  // of a pass
   double predicted_seconds;
-  const LaneInfo* lane;  // null: none took as much longer as the pass did
+  const LaneInfo* lane = nullptr;  // null: none took as much longer as the pass did
+  bool timed = true;               // the lanes were
   double lane_measured_seconds = 0.0;
   double lane_predicted_seconds = 0.0;
 };

@@ -157,7 +157,8 @@ class Picture {
       svg.text({kLeft - 12.0, words}, info.name, {.size = 13.0, .anchor = Anchor::kEnd});
       svg.rectangle({kLeft, y}, x_of(seconds) - kLeft, kLaneHeight, kTrack);
       for (const Bar& bar : bars(row, info.lane)) draw_bar(svg, bar, y);
-      svg.text({kWidth - kMargin, words}, format("%.0f %%", 100.0 * busy[lane] / seconds),
+      svg.text({kWidth - kMargin, words},
+               format("%.0f %%", seconds > 0.0 ? 100.0 * busy[lane] / seconds : 0.0),
                {.size = 13.0, .anchor = Anchor::kEnd});
       y += kLaneHeight + kLaneGap;
     }

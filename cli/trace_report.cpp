@@ -1,6 +1,7 @@
 #include "cli/trace_report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,21 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// A long run has more events than should lie in memory as objects.
+class EventList {
+ public:
+  void add(const Json& event) {
+    out_ += out_.empty() ? "" : ",\n";
+    out_ += event.dump();
+  }
+  std::string finish() const {
+    return "{\"traceEvents\":[" + out_ + "],\"displayTimeUnit\":\"ms\"}\n";
+  }
+
+ private:
+  std::string out_;
+};
+
 constexpr int kPassThread = 0;  // above the lanes
 int thread_of(std::size_t row) {
   return static_cast<int>(row) + 1;
@@ -20,48 +36,53 @@ Json metadata(const char* what, int process, int thread, const char* key, const 
   return {{"name", what}, {"ph", "M"}, {"pid", process}, {"tid", thread}, {"args", {{key, value}}}};
 }
 
+// In microseconds, to the nanosecond: where one span ends and the next begins stays one number.
 Json span_event(const std::string& name, int process, int thread, const Span& span, Json details) {
+  const auto begin_ns = static_cast<double>(std::llround(span.begin_seconds * 1e9));
+  const auto end_ns = static_cast<double>(std::llround(span.end_seconds * 1e9));
   return {{"name", name},
           {"ph", "X"},
           {"pid", process},
           {"tid", thread},
-          {"ts", span.begin_seconds * 1e6},
-          {"dur", (span.end_seconds - span.begin_seconds) * 1e6},
+          {"ts", begin_ns / 1e3},
+          {"dur", (end_ns - begin_ns) / 1e3},
           {"args", std::move(details)}};
 }
 
-void add_process(Json& events, int process, const char* name) {
-  events.push_back(metadata("process_name", process, 0, "name", name));
-  events.push_back(metadata("process_sort_index", process, 0, "sort_index", process));
-  events.push_back(metadata("thread_name", process, kPassThread, "name", "passes"));
+void add_process(EventList& events, int process, const char* name) {
+  events.add(metadata("process_name", process, 0, "name", name));
+  events.add(metadata("process_sort_index", process, 0, "sort_index", process));
+  events.add(metadata("thread_name", process, kPassThread, "name", "passes"));
   for (std::size_t row = 0; row < kLanes.size(); ++row) {
     const int thread = thread_of(row);
-    events.push_back(metadata("thread_name", process, thread, "name", kLanes[row].name));
-    events.push_back(metadata("thread_sort_index", process, thread, "sort_index", thread));
+    events.add(metadata("thread_name", process, thread, "name", kLanes[row].name));
+    events.add(metadata("thread_sort_index", process, thread, "sort_index", thread));
   }
 }
 
-void add_spans(Json& events, const PassPredictor& predictor, int process, const Timeline& timeline,
-               double zero_seconds) {
+void add_spans(EventList& events, const PassPredictor& predictor, int process,
+               const Timeline& timeline, double zero_seconds) {
   const auto from_zero = [&](const Span& s) {
     return Span{s.begin_seconds - zero_seconds, s.end_seconds - zero_seconds};
   };
   for (const TracedPass& pass : timeline.passes) {
     const PassSize& size = pass.size;
-    events.push_back(span_event(text(size.tokens, size.tokens == 1 ? " token" : " tokens"), process,
-                                kPassThread, from_zero(pass.span),
-                                {{"tokens", size.tokens},
-                                 {"sequences", size.sequences},
-                                 {"keys", size.keys},
-                                 {"logits", size.rows}}));
+    events.add(span_event(text(size.tokens, size.tokens == 1 ? " token" : " tokens"), process,
+                          kPassThread, from_zero(pass.span),
+                          {{"tokens", size.tokens},
+                           {"sequences", size.sequences},
+                           {"keys", size.keys},
+                           {"logits", size.rows}}));
   }
   for (const TraceEntry& e : timeline.entries) {
     const auto* row = std::ranges::find(kLanes, e.lane, &LaneInfo::lane);
     Json details = {{"piece", e.piece}};
-    if (e.lane != Lane::kLinkDown) details["bytes"] = predictor.piece(e).size_bytes;
-    events.push_back(span_event(predictor.name(e), process,
-                                thread_of(static_cast<std::size_t>(row - kLanes.begin())),
-                                from_zero(e.span), std::move(details)));
+    const Piece& piece = predictor.piece(e);
+    if (e.lane == Lane::kHost) details["bytes"] = predictor.model().units[piece.unit].size_bytes;
+    if (e.lane == Lane::kCompute || e.lane == Lane::kLink) details["bytes"] = piece.size_bytes;
+    events.add(span_event(predictor.name(e), process,
+                          thread_of(static_cast<std::size_t>(row - kLanes.begin())),
+                          from_zero(e.span), std::move(details)));
   }
 }
 
@@ -78,14 +99,14 @@ std::string print_trace(const PassPredictor& predictor, const Trace& trace) {
   const Timeline measured{trace.entries(), trace.passes()};
   const Timeline predicted = predictor.of(measured.passes);
   const double zero = std::min(first_begin(measured), first_begin(predicted));
-  Json events = Json::array();
+  EventList events;
   int process = 0;
   for (const auto& [name, timeline] :
        {std::pair{"measured", &measured}, std::pair{"predicted", &predicted}}) {
     add_process(events, ++process, name);
     add_spans(events, predictor, process, *timeline, zero);
   }
-  return Json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump() + "\n";
+  return events.finish();
 }
 
 }  // namespace sluice

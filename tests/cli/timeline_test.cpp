@@ -156,6 +156,8 @@ TEST_CASE("lateness: the lane that took longer is named, and none where passes k
   figures.decode_lanes[lane(Lane::kLink)] = 0.140;
   CHECK(find_lateness(figures, plan)->lane->lane == Lane::kLink);
   figures.decode_lanes = {};
+  CHECK(print_lateness(*find_lateness(figures, plan)).find("--timeline") != std::string::npos);
+  figures.decode_lanes[lane(Lane::kLink)] = 0.090;
   late = find_lateness(figures, plan);
   REQUIRE(late);
   CHECK(late->lane == nullptr);
