@@ -91,8 +91,7 @@ class Drawing {
     top_ = 84.0 + static_cast<double>(legend_rows_) * kLegendRow +
            static_cast<double>(marker_rows_) * kMarkerRow;
     Svg svg(kWidth, top_ + kPlotHeight + kBelow, chart_.title);
-    svg.text({kMargin, 40.0}, chart_.title, {.size = 19.0, .bold = true});
-    svg.text({kMargin, 62.0}, chart_.subtitle, {.size = 13.5, .colour = palette::kSoftInk});
+    draw_heading(svg, kWidth, chart_.title, chart_.subtitle);
     draw_legend(svg);
     draw_axes(svg);
     draw_markers(svg);

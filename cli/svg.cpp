@@ -104,6 +104,17 @@ double text_width(std::string_view text, double size) {
   return ems * size;
 }
 
+std::string fit_text(std::string_view text, double size, double width) {
+  std::string shown = printable(text, kMostTextBytes);
+  if (text_width(shown, size) <= width) return shown;
+  while (!shown.empty() && text_width(shown, size) + text_width("...", size) > width) {
+    // Whole characters: the bytes of one that follow its first begin with the bits 10.
+    while ((static_cast<unsigned char>(shown.back()) & 0xc0) == 0x80) shown.pop_back();
+    shown.pop_back();
+  }
+  return shown + "...";
+}
+
 Svg::Svg(double width, double height, std::string_view title) {
   const std::string w = print_coordinate(width);
   const std::string h = print_coordinate(height);
@@ -176,6 +187,15 @@ void Svg::text(PicturePoint at, std::string_view text, const TextStyle& style) {
 
 std::string Svg::finish() const {
   return out_ + "</svg>\n";
+}
+
+void draw_heading(Svg& svg, double width, std::string_view title, std::string_view subtitle) {
+  constexpr double kMargin = 28.0;
+  constexpr double kBold = 1.1;  // is wider by that
+  const double room = width - 2 * kMargin;
+  svg.text({kMargin, 40.0}, fit_text(title, 19.0 * kBold, room), {.size = 19.0, .bold = true});
+  svg.text({kMargin, 62.0}, fit_text(subtitle, 13.5, room),
+           {.size = 13.5, .colour = palette::kSoftInk});
 }
 
 }  // namespace sluice

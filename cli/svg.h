@@ -56,6 +56,9 @@ std::string escape_xml(std::string_view text);
 // At least what most typefaces take, in pixels.
 double text_width(std::string_view text, double size);
 
+// As much of a text as that leaves room for, with "..." for the rest.
+std::string fit_text(std::string_view text, double size, double width);
+
 class Svg {
  public:
   // `title` is for readers who can't see the picture, and for tooltips.
@@ -76,5 +79,8 @@ class Svg {
  private:
   std::string out_;
 };
+
+// At the top left of a picture, cut to its width; ends 64 pixels below the top.
+void draw_heading(Svg& svg, double width, std::string_view title, std::string_view subtitle);
 
 }  // namespace sluice

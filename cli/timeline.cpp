@@ -85,8 +85,7 @@ class Picture {
     const auto rows = static_cast<double>(rows_.size());
     const double bottom = kTop + rows * row_height + (rows - 1.0) * kBetween + 4.0;
     Svg svg(kWidth, bottom + kBelow, title);
-    svg.text({kMargin, 40.0}, title, {.size = 19.0, .bold = true});
-    svg.text({kMargin, 62.0}, subtitle, {.size = 13.5, .colour = palette::kSoftInk});
+    draw_heading(svg, kWidth, title, subtitle);
     draw_legend(svg);
     const Ticks ticks = make_ticks(0.0, seconds_ * 1e3, 12);
     draw_axis(svg, ticks, bottom);

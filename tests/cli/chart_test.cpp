@@ -73,6 +73,22 @@ TEST_CASE("svg: text from outside stays text") {
   CHECK(escape_xml(std::string(100'000, 'x')).size() < 200);
 }
 
+TEST_CASE("svg: a text that is too long for its place is cut between characters") {
+  CHECK(fit_text("short", 10.0, 100.0) == "short");
+  for (const char* unit : {"x", "\xc3\xa9", "\xe6\xbc\xa2", "\xf0\x9f\x98\x80"}) {
+    std::string text;
+    for (int i = 0; i < 30; ++i) text += unit;
+    for (double width = 0.0; width < 220.0; width += 3.0) {
+      const std::string cut = fit_text(text, 10.0, width);
+      CAPTURE(width);
+      REQUIRE((cut == text || cut.ends_with("...")));
+      const std::size_t kept = cut == text ? cut.size() : cut.size() - 3;
+      REQUIRE(kept % std::string(unit).size() == 0);
+      REQUIRE((kept == 0 || text_width(cut, 10.0) <= width));
+    }
+  }
+}
+
 TEST_CASE("chart: is well-formed whatever its words and numbers are") {
   std::mt19937 random(5);
   const std::vector<std::string> words = {"",
