@@ -162,7 +162,7 @@ class Drawing {
       const Series& s = *entry.series;
       if (s.line) {
         svg.line({entry.at.x, middle}, {entry.at.x + 24.0, middle},
-                 {.colour = s.colour, .width = 2.5});
+                 {.colour = s.colour, .width = 2.5, .dashed = s.dashed});
       }
       if (s.marks) svg.mark({entry.at.x + 12.0, middle}, 4.5, s.shape, s.colour);
       svg.text({entry.at.x + kLegendKey - 2.0, entry.at.y}, s.name, {.size = kSmall});
@@ -208,7 +208,7 @@ class Drawing {
     if (!series.line || series.points.size() < 2) return;
     std::vector<PicturePoint> points;
     for (const PicturePoint& p : series.points) points.push_back(at(p));
-    svg.path(points, {.colour = series.colour, .width = 2.5});
+    svg.path(points, {.colour = series.colour, .width = 2.5, .dashed = series.dashed});
   }
 
   // A line through one point alone would not be seen.

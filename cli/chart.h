@@ -30,6 +30,7 @@ struct Series {
   std::vector<PicturePoint> points;
   const char* colour = palette::kInk;
   bool line = true;
+  bool dashed = false;  // the line
   bool marks = false;
   std::size_t shape = 0;  // of the marks, see Svg::mark
 };

@@ -79,7 +79,10 @@ std::string draw_sweep(const Sweep& sweep, SweepMetric metric) {
   for (std::size_t i = 0; i < sweep.series.size(); ++i) {
     const SweepSeries& of = sweep.series[i];
     const char* colour = palette::kSeries[i % std::size(palette::kSeries)];
-    Series predicted{.name = alone ? "predicted" : of.name, .points = {}, .colour = colour};
+    Series predicted{.name = alone ? "predicted" : of.name,
+                     .points = {},
+                     .colour = colour,
+                     .dashed = i >= std::size(palette::kSeries)};
     Series measured{.name = alone && sweep.measured ? "measured" : "",
                     .points = {},
                     .colour = colour,

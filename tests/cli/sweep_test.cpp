@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "cli/sweep_axes.h"
@@ -222,6 +223,18 @@ TEST_CASE("sweep: several contexts or batches are a line each, in every picture"
     CHECK(testing::count_of(svg, "<polyline") == 3);
     CHECK(svg.find(">context of 256 tokens<") != std::string::npos);
   }
+}
+
+TEST_CASE("sweep: twelve lines look different from each other") {
+  const testing::TemporaryFolder folder;
+  REQUIRE(sweep({"--vram", "1MiB,2MiB", "--sequences", "1..12:1", "--svg", folder / "s.svg"})
+              .exit_code == 0);
+  std::istringstream lines(read_text(folder / "s.svg"));
+  std::set<std::string> looks;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("<polyline")) looks.insert(line.substr(0, line.find(" points=")));
+  }
+  CHECK(looks.size() == 12);
 }
 
 TEST_CASE("sweep: Ctrl-C leaves the rows that there are, exit 130") {
