@@ -9,6 +9,7 @@ inline constexpr int kExitInterrupted = 130;
 
 int run_command(const RunOptions& options);
 int plan_command(const PlanOptions& options);
+int sweep_command(const SweepOptions& options);
 int bench_command(const BenchOptions& options);
 int synth_command(const SynthOptions& options);
 int perplexity_command(const PerplexityOptions& options);

@@ -44,6 +44,8 @@ int dispatch(int argc, char** argv) {
       return with_threads(options->run.on.threads, [&] { return run_command(options->run); });
     case Command::kPlan:
       return with_threads(options->plan.on.threads, [&] { return plan_command(options->plan); });
+    case Command::kSweep:
+      return with_threads(options->sweep.on.threads, [&] { return sweep_command(options->sweep); });
     case Command::kBench:
       return with_threads(options->bench.on.threads, [&] { return bench_command(options->bench); });
     case Command::kPerplexity:

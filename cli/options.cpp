@@ -47,6 +47,7 @@ struct RawPlacement {
   std::string device = "auto";
   std::string kv_type;
   std::string precision;
+  std::string metric = "decode";  // of a sweep
 };
 
 void add_threads(CLI::App& app, std::size_t& threads) {
@@ -173,18 +174,28 @@ void add_run(CLI::App& app, RunOptions& o, RawPlacement& raw) {
                  "Write the logits that each token was sampled from, as .npy")
       ->type_name("FILE");
   app.add_option("--stats", o.stats_file, "Write what was measured, as JSON")->type_name("FILE");
-  app.add_option("--trace", o.trace_file, "Write what ran when, for Perfetto")->type_name("FILE");
+  app.add_option("--trace", o.trace_file,
+                 "Write what ran when, and when it was predicted to, for Perfetto")
+      ->type_name("FILE");
+  app.add_option("--timeline", o.timeline_file,
+                 "Draw one decode pass as SVG: what ran when, above what was predicted")
+      ->type_name("FILE");
   add_sampling(app, o.sampling);
+}
+
+// What plans can be for: a model and hardware that needn't be there.
+void add_planned_model(CLI::App& app, std::string& weights, HardwareOptions& hardware) {
+  app.get_option("MODEL")->description("A GGUF file, or a shape that needs none: " + shape_names());
+  app.add_option("--weights", weights,
+                 "Type of a shape's matrices: f16, q4_0, q4_k_s... (default: " +
+                     std::string(kDefaultPlanWeights) + ")")
+      ->type_name("TYPE");
+  add_hardware(app, hardware);
 }
 
 void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
   add_placement(app, o.on, raw);
-  app.get_option("MODEL")->description("A GGUF file, or a shape that needs none: " + shape_names());
-  app.add_option("--weights", o.weights,
-                 "Type of a shape's matrices: f16, q4_0, q4_k_s... (default: " +
-                     std::string(kDefaultPlanWeights) + ")")
-      ->type_name("TYPE");
-  add_hardware(app, o.on.hardware);
+  add_planned_model(app, o.weights, o.on.hardware);
   const auto at_least_one = CLI::Range(std::size_t{1}, kMaxTokensOption);
   app.add_option("--prompt-tokens", o.prompt_tokens, "Of each sequence")
       ->check(at_least_one)
@@ -195,6 +206,44 @@ void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
   app.add_option("--sequences", o.sequences, "At once")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  app.add_option("--timeline", o.timeline_file, "Draw one decode pass, as predicted, as SVG")
+      ->type_name("FILE");
+}
+
+void add_sweep(CLI::App& app, SweepOptions& o, RawPlacement& raw) {
+  add_placement(app, o.on, raw);
+  const auto at_least_one = CLI::Range(std::size_t{1}, kMaxTokensOption);
+  add_planned_model(app, o.weights, o.on.hardware);
+  app.get_option("--vram")
+      ->required()
+      ->description(
+          "Limits of device memory: FROM..TO:STEP, or sizes with commas between:\n"
+          "2GiB..24GiB:1GiB, 8GiB,12GiB,16GiB")
+      ->type_name("SIZES");
+  app.remove_option(app.get_option("--ctx"));
+  app.add_option("--ctx", o.context_tokens,
+                 "Tokens of context to make room for; several give a line each: 2048,8192,32768")
+      ->type_name("TOKENS");
+  app.add_option("--sequences", o.sequences, "At once; several give a line each: 1,4,16")
+      ->capture_default_str()
+      ->type_name("COUNTS");
+  app.add_option("--prompt-tokens", o.prompt_tokens, "Of each sequence")
+      ->check(at_least_one)
+      ->capture_default_str();
+  app.add_option("--max-tokens", o.max_tokens, "To generate, of each sequence")
+      ->check(at_least_one)
+      ->capture_default_str();
+  app.add_flag("--measure", o.measure, "Run every plan too, on the device");
+  app.add_option("--repeats", o.repeats, "Rounds that are measured of each plan")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--metric", raw.metric, "What the picture shows")
+      ->check(CLI::IsMember({"decode", "prefill", "total"}))
+      ->capture_default_str()
+      ->type_name("decode|prefill|total");
+  app.add_option("--csv", o.csv_file, "Write the table as CSV")->type_name("FILE");
+  app.add_option("--json", o.json_file, "Write it as JSON")->type_name("FILE");
+  app.add_option("--svg", o.svg_file, "Draw speed over device memory")->type_name("FILE");
 }
 
 void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
@@ -265,6 +314,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
   app.require_subcommand(1);
   CLI::App* run = app.add_subcommand("run", "Generate text");
   CLI::App* plan = app.add_subcommand("plan", "Show where everything would go, and how fast");
+  CLI::App* sweep =
+      app.add_subcommand("sweep", "Show how fast each of many memory limits would be");
   CLI::App* bench = app.add_subcommand("bench", "Measure speed against the machine's limits");
   CLI::App* perplexity =
       app.add_subcommand("perplexity", "Score a text, in windows of --ctx tokens (512)");
@@ -273,6 +324,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
   add_run(*run, options.run, raw);
   add_plan(*plan, options.plan, raw);
+  add_sweep(*sweep, options.sweep, raw);
   add_bench(*bench, options.bench, raw);
   add_perplexity(*perplexity, options.perplexity, raw);
   add_synth(*synth, options.synth);
@@ -291,6 +343,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   }
   options.command = run->parsed()          ? Command::kRun
                     : plan->parsed()       ? Command::kPlan
+                    : sweep->parsed()      ? Command::kSweep
                     : perplexity->parsed() ? Command::kPerplexity
                     : bench->parsed()      ? Command::kBench
                     : synth->parsed()      ? Command::kSynth
@@ -304,6 +357,13 @@ std::optional<Options> parse_options(int argc, char** argv) {
   if (plan->parsed()) {
     finish_placement(options.plan.on, raw);
     check_hardware(options.plan.on.hardware);
+  }
+  if (sweep->parsed()) {
+    finish_placement(options.sweep.on, raw);
+    check_hardware(options.sweep.on.hardware);
+    options.sweep.metric = raw.metric == "prefill" ? SweepMetric::kPrefill
+                           : raw.metric == "total" ? SweepMetric::kTotal
+                                                   : SweepMetric::kDecode;
   }
   if (bench->parsed()) finish_placement(options.bench.on, raw);
   if (perplexity->parsed()) finish_placement(options.perplexity.on, raw);

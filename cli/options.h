@@ -17,7 +17,7 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect, kHardware };
+enum class Command { kRun, kPlan, kSweep, kPerplexity, kBench, kSynth, kInspect, kHardware };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -53,6 +53,7 @@ struct RunOptions {
   std::string logits_file;  // empty: none
   std::string stats_file;
   std::string trace_file;
+  std::string timeline_file;
 };
 
 struct PlanOptions {
@@ -61,6 +62,24 @@ struct PlanOptions {
   std::size_t prompt_tokens = 512;
   std::size_t max_tokens = 256;
   std::size_t sequences = 1;
+  std::string timeline_file;
+};
+
+enum class SweepMetric { kDecode, kPrefill, kTotal };
+
+struct SweepOptions {
+  PlacementOptions on;         // its vram holds limits, as cli/sweep_axes.h reads them
+  std::string weights;         // of a shape; empty: kDefaultPlanWeights
+  std::string context_tokens;  // so do these hold values; empty: as much as is needed
+  std::string sequences = "1";
+  std::size_t prompt_tokens = 512;
+  std::size_t max_tokens = 256;
+  bool measure = false;
+  std::size_t repeats = 3;
+  SweepMetric metric = SweepMetric::kDecode;  // of the picture
+  std::string csv_file;
+  std::string json_file;
+  std::string svg_file;
 };
 
 struct BenchOptions {
@@ -106,6 +125,7 @@ struct Options {
   Command command;
   RunOptions run;
   PlanOptions plan;
+  SweepOptions sweep;
   BenchOptions bench;
   PerplexityOptions perplexity;
   SynthOptions synth;

@@ -1,39 +1,16 @@
 #include <iostream>
-#include <optional>
 
 #include "cli/commands.h"
-#include "cli/memory_model.h"
+#include "cli/output_file.h"
+#include "cli/planned_model.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "cli/timeline.h"
 #include "memory/error.h"
-#include "memory/printable.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
-
-// A file, or of a shape what a file's header would say.
-struct PlanModel {
-  explicit PlanModel(const PlanOptions& options) {
-    const ModelShape* shape = find_shape(options.on.model);
-    if (shape == nullptr) {
-      if (!options.weights.empty()) {
-        throw Error(ErrorKind::kUsage,
-                    text("--weights ", printable(options.weights), ": ",
-                         printable(options.on.model), " is no shape; there are ", shape_names()));
-      }
-      open.emplace(options.on.model);
-      return;
-    }
-    const WeightsMixture weights = parse_weights(
-        options.weights.empty() ? kDefaultPlanWeights : std::string_view(options.weights));
-    header.emplace(SyntheticModel(*shape, weights, 1), MemoryModel::HeaderOnly{});
-    open.emplace(header->path());
-  }
-
-  std::optional<MemoryModel> header;
-  std::optional<OpenModel> open;
-};
 
 // What the plan was made for, where that isn't this machine, and whether its memory is enough.
 std::string print_planned(const PlannedHardware& hardware, const ModelLayout& layout,
@@ -54,15 +31,16 @@ std::string print_planned(const PlannedHardware& hardware, const ModelLayout& la
 }  // namespace
 
 int plan_command(const PlanOptions& options) {
-  const PlanModel source(options);
-  const OpenModel& model = *source.open;
+  const PlannedModel planned(options.on.model, options.weights);
+  const OpenModel& model = planned.model();
   const Target target = choose_target(options.on, model.layout);
   const std::size_t wanted = options.prompt_tokens + options.max_tokens;
   const Workload workload{.sequences = options.sequences,
                           .prompt_tokens = options.prompt_tokens,
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
-  const Plan plan = plan_for(model.layout, workload, target);
+  Hardware hardware;
+  const Plan plan = plan_for(model.layout, workload, target, &hardware);
   if (target.planned) {
     std::cout << print_plan(model.layout, plan, "an estimate; a run measures it")
               << print_planned(*target.planned, model.layout, plan);
@@ -73,6 +51,11 @@ int plan_command(const PlanOptions& options) {
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);
     std::cout << "smallest limit that works: " << smallest << " bytes (" << print_bytes(smallest)
               << ")\n";
+  }
+  if (!options.timeline_file.empty()) {
+    write_file(options.timeline_file,
+               draw_timeline(PassPredictor(model.layout, plan, hardware), decode_pass_size(plan),
+                             file_name(options.on.model), picture_subtitle(plan, options.on.link)));
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/format.h"
+#include "cli/lateness.h"
 #include "memory/error.h"
 #include "memory/units.h"
 
@@ -12,24 +13,6 @@ namespace {
 
 double per_second(std::size_t count, double seconds) {
   return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
-}
-
-struct UnitCounts {
-  std::size_t resident = 0;
-  std::size_t in_place = 0;
-  std::size_t streamed = 0;
-  std::size_t host = 0;  // computed by it
-};
-// As a pass of one token of every sequence goes about them.
-UnitCounts count_units(const Plan& plan) {
-  const auto count = [&](Placement where) {
-    return static_cast<std::size_t>(std::ranges::count(plan.placement, where));
-  };
-  const std::size_t by_host = plan.host_units(plan.workload.sequences);
-  return {.resident = count(Placement::kResident),
-          .in_place = count(Placement::kInPlace),
-          .streamed = count(Placement::kHost) - by_host,
-          .host = by_host};
 }
 
 // Time of the passes over the longer of copying and computing, by the device and the host in turn:
@@ -60,6 +43,17 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
 }
 
 }  // namespace
+
+UnitCounts count_units(const Plan& plan) {
+  const auto count = [&](Placement where) {
+    return static_cast<std::size_t>(std::ranges::count(plan.placement, where));
+  };
+  const std::size_t by_host = plan.host_units(plan.workload.sequences);
+  return {.resident = count(Placement::kResident),
+          .in_place = count(Placement::kInPlace),
+          .streamed = count(Placement::kHost) - by_host,
+          .host = by_host};
+}
 
 std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_view context_from) {
   const UnitCounts units = count_units(plan);
@@ -130,6 +124,7 @@ std::string print_report(const LoadedModel& model, const ModelLayout& layout, co
                counters.copy_seconds, counters.compute_seconds, counters.pass_seconds,
                overlap_ratio(counters));
   }
+  if (const auto late = find_lateness(f, plan)) out += print_lateness(*late);
   return out;
 }
 
@@ -172,35 +167,9 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["predicted_prefill_seconds"] = plan.predicted.prefill_seconds;
   json["predicted_decode_seconds"] =
       plan.predicted.decode_pass_seconds * static_cast<double>(f.decode_passes);
+  json["predicted_decode_tokens_per_second"] = per_second(1, plan.predicted.decode_pass_seconds);
+  add_decode_lanes(json, f, plan);
   return json.dump(2) + "\n";
-}
-
-std::string print_trace(const ModelLayout& layout, const Plan& plan, const Trace& trace) {
-  const Schedule schedule = make_schedule(layout, plan);
-  double zero = 1e300;
-  for (const TraceEntry& e : trace.entries()) zero = std::min(zero, e.span.begin_seconds);
-  nlohmann::json events = nlohmann::json::array();
-  const auto name_lane = [&](Lane lane, const char* name) {
-    events.push_back({{"name", "thread_name"},
-                      {"ph", "M"},
-                      {"pid", 1},
-                      {"tid", static_cast<int>(lane)},
-                      {"args", {{"name", name}}}});
-  };
-  name_lane(Lane::kCompute, "compute");
-  name_lane(Lane::kLink, "link up");
-  name_lane(Lane::kHost, "host");
-  for (const TraceEntry& e : trace.entries()) {
-    const Piece& piece = schedule.pieces[e.piece];
-    events.push_back({{"name", layout.units[piece.unit].name()},
-                      {"ph", "X"},
-                      {"pid", 1},
-                      {"tid", static_cast<int>(e.lane)},
-                      {"ts", (e.span.begin_seconds - zero) * 1e6},
-                      {"dur", (e.span.end_seconds - e.span.begin_seconds) * 1e6},
-                      {"args", {{"piece", e.piece}, {"bytes", piece.size_bytes}}}});
-  }
-  return nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump() + "\n";
 }
 
 }  // namespace sluice

@@ -11,7 +11,9 @@
 #include "cli/prompt.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "cli/timeline.h"
 #include "cli/tokenizer.h"
+#include "cli/trace_report.h"
 #include "layers/sampler.h"
 #include "memory/clock.h"
 #include "memory/error.h"
@@ -118,7 +120,7 @@ class Run {
     }
     const Target target = choose_target(options_.on, model_.layout);
     if (!target.note.empty()) note(options_, target.note);
-    plan_ = plan_for(model_.layout, workload, target);
+    plan_ = plan_for(model_.layout, workload, target, &hardware_);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);
     }
@@ -131,7 +133,7 @@ class Run {
       if (prefill_bar_) prefill_bar_->update(done, total);
     };
     engine_options.stop = &interrupted_;
-    engine_options.trace = !options_.trace_file.empty();
+    engine_options.trace = !options_.trace_file.empty() || !options_.timeline_file.empty();
     loaded_.emplace(model_, plan_, target, engine_options);
     bar.finish();
     figures_.load_seconds = loaded_->engine.load_seconds();
@@ -183,9 +185,17 @@ class Run {
   }
 
   void decode(Token token) {
+    const EngineCounters before = loaded_->engine.counters();
     const double begin = now_seconds();
     feed({&token, 1});
     figures_.decode_seconds += now_seconds() - begin;
+    const EngineCounters after = loaded_->engine.counters();
+    const auto add = [&](Lane lane, double EngineCounters::*seconds) {
+      figures_.decode_lanes[static_cast<std::size_t>(lane)] += after.*seconds - before.*seconds;
+    };
+    add(Lane::kCompute, &EngineCounters::compute_seconds);
+    add(Lane::kLink, &EngineCounters::copy_seconds);
+    add(Lane::kHost, &EngineCounters::host_seconds);
     ++figures_.decode_passes;
   }
 
@@ -215,6 +225,9 @@ class Run {
   void finish() {
     if (!loaded_) return;
     prefill_bar_.reset();
+    const PassPredictor predictor(model_.layout, plan_, hardware_);
+    const Timeline decode = predictor.pass(decode_pass_size(plan_));
+    figures_.predicted_decode_lanes = lane_seconds(decode.entries, decode.passes.front().span);
     if (!options_.quiet) {
       std::cout << std::flush;
       std::cerr << '\n' << print_report(*loaded_, model_.layout, plan_, figures_);
@@ -224,7 +237,12 @@ class Run {
       write_file(options_.stats_file, print_stats(*loaded_, model_.layout, plan_, figures_));
     }
     if (!options_.trace_file.empty()) {
-      write_file(options_.trace_file, print_trace(model_.layout, plan_, loaded_->engine.trace()));
+      write_file(options_.trace_file, print_trace(predictor, loaded_->engine.trace()));
+    }
+    if (!options_.timeline_file.empty() && !loaded_->engine.trace().passes().empty()) {
+      write_file(options_.timeline_file,
+                 draw_timeline(predictor, loaded_->engine.trace(), file_name(options_.on.model),
+                               picture_subtitle(plan_, options_.on.link)));
     }
   }
 
@@ -233,6 +251,7 @@ class Run {
   OpenModel model_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Plan plan_;
+  Hardware hardware_;
   std::optional<NpyFile> logits_;
   std::optional<ProgressBar> prefill_bar_;
   std::optional<LoadedModel> loaded_;

@@ -155,11 +155,10 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   return target;
 }
 
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
-  require_limit(layout, workload, target.limits);
+Hardware hardware_for(const ModelLayout& layout, const Target& target) {
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   if (target.planned) {
-    return make_plan(layout, workload, target.limits, target.planned->rates(precision));
+    return target.planned->rates(precision);
   }
   Hardware hardware = probe_host(layout, precision, target.link);
   if (target.gpu != nullptr) {
@@ -167,7 +166,15 @@ Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target&
   }
   slow_down(hardware.device, target.device_pace);
   slow_down(hardware.host, target.host_pace);
-  return make_plan(layout, workload, target.limits, hardware);
+  return hardware;
+}
+
+Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target,
+              Hardware* hardware) {
+  require_limit(layout, workload, target.limits);
+  const Hardware measured = hardware_for(layout, target);
+  if (hardware != nullptr) *hardware = measured;
+  return make_plan(layout, workload, target.limits, measured);
 }
 
 // What is streamed is worth events with times, which tell how well copies hide.

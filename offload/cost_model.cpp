@@ -73,8 +73,8 @@ class Replay {
           break;
         case StepKind::kLogits: {  // and the host looks through them for the next tokens
           const std::size_t values = size_.rows * model_.config.vocab;
-          now_ += transfer_seconds(hardware_.to_host, values * sizeof(float)) +
-                  hardware_.host.element_seconds * static_cast<double>(values);
+          download(static_cast<std::uint32_t>(schedule_.pieces.size() - 1), values * sizeof(float));
+          now_ += hardware_.host.element_seconds * static_cast<double>(values);
           break;
         }
       }
@@ -108,9 +108,15 @@ class Replay {
     if (streamed) free_[taken_++ % ready_.size()] = now_;
   }
 
+  void download(std::uint32_t piece, std::size_t bytes) {
+    const double begin = now_;
+    now_ += transfer_seconds(hardware_.to_host, bytes);
+    tell(Lane::kLinkDown, piece, begin, now_);
+  }
+
   // The residual stream goes to the host and comes back.
   void compute_by_host(std::uint32_t first) {
-    now_ += transfer_seconds(hardware_.to_host, size_.tokens * row_bytes());
+    download(first, size_.tokens * row_bytes());
     now_ += hardware_.turn_seconds;
     const double begin = now_;
     const std::size_t unit = schedule_.pieces[first].unit;
@@ -265,6 +271,10 @@ WorkloadPasses passes_of(const Workload& w, std::size_t segment_tokens) {
   passes.kinds = {PassCount{segment_size, segments - 1}, PassCount{last_size, 1},
                   PassCount{decode_size, rounds * generated}};
   return passes;
+}
+
+PassSize decode_pass_size(const Plan& plan) {
+  return passes_of(plan.workload, plan.segment_tokens).decode().size;
 }
 
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,

@@ -11,15 +11,6 @@
 
 namespace sluice {
 
-// What a pass brings: `tokens` of all sequences together, the context of each sequence holding
-// `keys` on average, `rows` of them with logits (0: the head isn't run).
-struct PassSize {
-  std::size_t tokens;
-  std::size_t keys;
-  std::size_t rows;
-  std::size_t sequences = 1;
-};
-
 // The passes that a workload takes, with segments of so many tokens.
 struct PassCount {
   PassSize size;
@@ -54,6 +45,10 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
 // Computation alone, of one piece, with nothing copied meanwhile.
 double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates,
                              const Piece& piece, PassSize size);
+
+// A pass of the plan's workload that brings one token of every sequence, half of the reply being
+// there; where they are more than a pass takes, as many as it does.
+PassSize decode_pass_size(const Plan& plan);
 
 // Of the plan's workload.
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,

@@ -145,7 +145,10 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
     std::byte* staged = staging_.data() + index * input_bytes_;
     const PassShape shape = builder_.next(staged);
     const std::size_t first_row = sink != nullptr ? 0 : finished;
+    Span* const span = trace_.open_pass(builder_.size_of(shape));
+    if (span != nullptr) compute_->stamp(&span->begin_seconds);
     run_pass(shape, staged, host_logits_ + first_row * layout_.config.vocab);
+    if (span != nullptr) compute_->stamp(&span->end_seconds);
     compute_->record(*half->done);
     half->mark = trace_.mark();
     fed += shape.tokens;
@@ -185,7 +188,8 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
       case StepKind::kLogits: {
         const std::size_t bytes = shape.logit_rows * layout_.config.vocab * sizeof(float);
         device_.copy(*compute_, Direction::kToHost, reinterpret_cast<std::byte*>(logits),
-                     reinterpret_cast<const std::byte*>(workspace_.logits), bytes);
+                     reinterpret_cast<const std::byte*>(workspace_.logits), bytes,
+                     trace_.open_download(static_cast<std::uint32_t>(schedule_.pieces.size() - 1)));
         other_link_bytes_ += bytes;
         break;
       }
@@ -218,7 +222,8 @@ void Engine::run_compute(const Step& step) {
 void Engine::run_host(const Step& step, const PassShape& shape, std::byte* staged) {
   const std::size_t bytes = shape.tokens * layout_.config.width * sizeof(float);
   std::byte* there = workspace_.input;  // the residual stream comes first in a pass's input
-  device_.copy(*compute_, Direction::kToHost, staged, there, bytes);
+  device_.copy(*compute_, Direction::kToHost, staged, there, bytes,
+               trace_.open_download(step.piece));
   compute_->record(*host_turn_);
   host_turn_->synchronize();
   const double begin = now_seconds();

@@ -74,6 +74,17 @@ PassShape PassInputBuilder::choose_parts() {
   return shape;
 }
 
+PassSize PassInputBuilder::size_of(const PassShape& shape) const {
+  std::size_t keys = 0;  // of all tokens
+  for (const PassPart& part : parts_) {
+    keys += part.tokens * part.first_position + part.tokens * (part.tokens + 1) / 2;
+  }
+  return {.tokens = shape.tokens,
+          .keys = ceil_div(keys, shape.tokens),
+          .rows = shape.logit_rows,
+          .sequences = parts_.size()};
+}
+
 void PassInputBuilder::fill(const PassShape& shape, std::byte* buffer) {
   const ModelConfig& c = layout_.config;
   const std::size_t block_tokens = block_tokens_of(plan_, c);

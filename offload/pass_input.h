@@ -10,6 +10,7 @@
 #include "memory/kv_pages.h"
 #include "offload/plan.h"
 #include "offload/sequence.h"
+#include "offload/trace.h"
 
 namespace sluice {
 
@@ -43,6 +44,7 @@ class PassInputBuilder {
 
   // Of the pass laid out last.
   const std::vector<PassPart>& parts() const { return parts_; }
+  PassSize size_of(const PassShape& shape) const;
 
  private:
   PassShape choose_parts();

@@ -22,9 +22,19 @@ void Trace::add_host(std::uint32_t piece, const Span& span) {
   if (keep_) kept_.push_back({Lane::kHost, piece, span});
 }
 
+Span* Trace::open_download(std::uint32_t piece) {
+  return keep_ ? downloads_.open({Lane::kLinkDown, piece, {}}) : nullptr;
+}
+
+Span* Trace::open_pass(const PassSize& size) {
+  return keep_ ? passes_.open({size, {}}) : nullptr;
+}
+
 void Trace::settle(const Mark& mark) {
   settle(copies_, mark.copies);
   settle(computes_, mark.computed);
+  downloads_.settle(mark.downloads, kept_);
+  passes_.settle(mark.passes, kept_passes_);
 }
 
 void Trace::settle(Ring& ring, std::size_t upto) {

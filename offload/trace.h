@@ -3,17 +3,35 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "offload/streamer.h"
 
 namespace sluice {
 
-enum class Lane : std::uint8_t { kCompute, kLink, kHost };
+// kLink goes to the device, kLinkDown comes back from it.
+enum class Lane : std::uint8_t { kCompute, kLink, kLinkDown, kHost };
+inline constexpr std::size_t kLaneCount = 4;
 
 struct TraceEntry {
   Lane lane;
   std::uint32_t piece;
+  Span span;
+};
+
+// What a pass brings: `tokens` of all sequences together, the context of each sequence holding
+// `keys` on average, `rows` of them with logits (0: the head isn't run).
+struct PassSize {
+  std::size_t tokens;
+  std::size_t keys;
+  std::size_t rows;
+  std::size_t sequences = 1;
+};
+
+// A pass as it ran: from its input's copy until its logits were back.
+struct TracedPass {
+  PassSize size;
   Span span;
 };
 
@@ -28,6 +46,9 @@ class Trace {
   Span* open(Lane lane, std::uint32_t piece);
   // The host has computed the unit of a piece: its spans are complete at once.
   void add_host(std::uint32_t piece, const Span& span);
+  // The next are kept alone, and null where the trace isn't. Of what comes back over the link:
+  Span* open_download(std::uint32_t piece);
+  Span* open_pass(const PassSize& size);
   // A streamed piece is computed: the copy that brought it is settled with the computation.
   void took_copy() { ++taken_; }
 
@@ -35,15 +56,19 @@ class Trace {
   struct Mark {
     std::size_t copies;
     std::size_t computed;
+    std::size_t downloads;
+    std::size_t passes;
   };
-  Mark mark() const { return {taken_, computes_.opened}; }
+  Mark mark() const { return {taken_, computes_.opened, downloads_.opened, passes_.opened}; }
   // Everything before the mark is complete.
   void settle(const Mark& mark);
 
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
   double host_seconds() const { return host_seconds_; }
+  // What is kept, of what is settled; a lane's are in order.
   const std::vector<TraceEntry>& entries() const { return kept_; }
+  const std::vector<TracedPass>& passes() const { return kept_passes_; }
 
  private:
   struct Ring {
@@ -53,6 +78,20 @@ class Trace {
     double seconds = 0.0;
   };
   void settle(Ring& ring, std::size_t upto);
+  // Filled in where they lie, which is why they are not in a vector yet.
+  template <typename Entry>
+  struct Open {
+    std::deque<Entry> entries;
+    std::size_t opened = 0;
+
+    Span* open(const Entry& entry) {
+      ++opened;
+      return &entries.emplace_back(entry).span;
+    }
+    void settle(std::size_t upto, std::vector<Entry>& kept) {
+      for (; opened - entries.size() < upto; entries.pop_front()) kept.push_back(entries.front());
+    }
+  };
 
   bool keep_;
   Ring copies_;
@@ -60,6 +99,9 @@ class Trace {
   std::size_t taken_ = 0;
   double host_seconds_ = 0.0;
   std::vector<TraceEntry> kept_;
+  std::vector<TracedPass> kept_passes_;
+  Open<TraceEntry> downloads_;
+  Open<TracedPass> passes_;
 };
 
 }  // namespace sluice
