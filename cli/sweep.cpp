@@ -113,10 +113,7 @@ class Sweeper {
   std::size_t everything_bytes(const Workload& workload) const {
     PlanLimits limits = target_.limits;
     limits.device_bytes.reset();
-    Plan plan = make_plan(model_.layout, workload, limits, hardware_);
-    if (!limits.segment_tokens) plan.segment_tokens = 1;
-    count_bytes(model_.layout, plan);
-    return plan.bytes.total();
+    return make_plan(model_.layout, workload, limits, hardware_).bytes.total();
   }
 
   // A GPU may have less free than a limit says: then nothing can be measured.

@@ -15,8 +15,10 @@ constexpr std::size_t kMostReplayedPieces = 20'000'000;  // a quarter of a secon
 constexpr std::size_t kSmallModelUnits = 40;             // every pair of units may be tried
 constexpr std::size_t kKept = 64;
 
+// Of plans that are as fast but for rounding, the one that streams nothing is better.
 double seconds_of(const Plan& plan) {
-  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+  const double seconds = plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+  return plan.slots > 0 ? seconds * (1.0 + 1e-6) : seconds;
 }
 
 bool same_shape(const Plan& a, const Plan& b) {
@@ -34,12 +36,13 @@ bool BestPlan::exhausted() const {
 }
 
 Plan BestPlan::replayed(Plan plan) {
-  const Schedule schedule = make_schedule(model_, plan);
+  Schedule schedule = make_schedule(model_, plan);
   replayed_pieces_ += schedule.pieces.size() * (limits_.host_computes ? 40 : 6);
   plan.routes.clear();
   if (limits_.host_computes) {
     plan.routes =
         choose_routes(model_, plan, schedule, limits_, hardware_, RouteSizes::kOfWorkload);
+    schedule.prologue = make_prologue(model_, plan, schedule);
   }
   plan.predicted = predict(model_, plan, schedule, hardware_);
   return plan;
@@ -67,8 +70,9 @@ void BestPlan::refine() {
   }
   Plan& best = best_.front();
   if (!limits_.host_computes || best.slots == 0) return;
-  const Schedule schedule = make_schedule(model_, best);
+  Schedule schedule = make_schedule(model_, best);
   best.routes = choose_routes(model_, best, schedule, limits_, hardware_, RouteSizes::kAll);
+  schedule.prologue = make_prologue(model_, best, schedule);
   best.predicted = predict(model_, best, schedule, hardware_);
 }
 

@@ -20,6 +20,11 @@ std::size_t Plan::route_of(std::size_t tokens) const {
   return static_cast<std::size_t>(found - routes.begin());
 }
 
+bool Plan::always_streamed(std::size_t unit) const {
+  return placement[unit] == Placement::kHost &&
+         std::ranges::none_of(routes, [&](const Route& route) { return route.by_host[unit]; });
+}
+
 std::size_t Plan::host_units(std::size_t tokens) const {
   const std::size_t route = route_of(tokens);
   if (route == routes.size()) return 0;

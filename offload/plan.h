@@ -111,6 +111,8 @@ struct Plan {
   bool by_host(std::size_t unit, std::size_t route) const {
     return route < routes.size() && routes[route].by_host[unit];
   }
+  // In every pass that needs it, whatever its size.
+  bool always_streamed(std::size_t unit) const;
   // That the host computes in a pass of so many tokens.
   std::size_t host_units(std::size_t tokens) const;
   // Passes of more tokens leave the host nothing to compute.

@@ -9,10 +9,6 @@ namespace {
 
 constexpr std::size_t kShares = 8;  // of the units that the host could take, tried at first
 
-Pin pin_of(const PlanLimits& limits, std::size_t unit) {
-  return limits.pins.empty() ? Pin::kNone : limits.pins[unit];
-}
-
 // A pass of so many tokens in the midst of generating.
 PassSize size_of(const Plan& plan, std::size_t tokens) {
   const Workload& w = plan.workload;
@@ -20,20 +16,7 @@ PassSize size_of(const Plan& plan, std::size_t tokens) {
   return {tokens, w.prompt_tokens + w.max_tokens / 2, sequences, sequences};
 }
 
-}  // namespace
-
-std::vector<std::size_t> host_candidates(const ModelLayout& model, const Plan& plan,
-                                         const Schedule& schedule, const PlanLimits& limits) {
-  std::vector<std::size_t> units;
-  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    if (plan.placement[unit] != Placement::kHost) continue;
-    if (model.units[unit].kind != UnitKind::kFeedForward) continue;
-    if (pin_of(limits, unit) == Pin::kStreamed) continue;
-    if (!schedule.early(unit)) units.push_back(unit);
-  }
-  return units;
-}
-
+// `count` of `units`, as evenly spread as can be: the link brings others meanwhile.
 std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size_t count) {
   std::vector<std::size_t> chosen;
   for (std::size_t i = 0; i < count; ++i) {
@@ -42,12 +25,18 @@ std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size
   return chosen;
 }
 
-Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+}  // namespace
+
+Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                    const PlanLimits& limits, const Hardware& hardware, std::size_t tokens) {
   std::vector<std::size_t> pinned;
   std::vector<std::size_t> free;
-  for (const std::size_t unit : host_candidates(model, plan, schedule, limits)) {
-    (pin_of(limits, unit) == Pin::kByHost ? pinned : free).push_back(unit);
+  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+    if (plan.placement[unit] != Placement::kHost) continue;
+    if (model.units[unit].kind != UnitKind::kFeedForward) continue;
+    const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
+    if (pin == Pin::kByHost) pinned.push_back(unit);
+    if (pin == Pin::kNone) free.push_back(unit);
   }
   const auto route = [&](std::size_t count) {
     Route r{.tokens = tokens, .by_host = std::vector<bool>(model.units.size())};
@@ -61,6 +50,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& s
   const PieceSeconds pieces = predict_pieces(model, schedule, hardware, size);
   const auto seconds = [&](std::size_t count) {
     trial.routes = {route(count)};
+    schedule.prologue = make_prologue(model, trial, schedule);
     return predict_pass_seconds(model, trial, schedule, hardware, size, pieces);
   };
   // Time falls, then rises, with the host's share, but for small waves.
@@ -83,9 +73,9 @@ Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& s
   return route(best);
 }
 
-std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan,
-                                 const Schedule& schedule, const PlanLimits& limits,
-                                 const Hardware& hardware, RouteSizes wanted) {
+std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Schedule& schedule,
+                                 const PlanLimits& limits, const Hardware& hardware,
+                                 RouteSizes wanted) {
   std::vector<std::size_t> sizes;
   const std::size_t most =
       wanted == RouteSizes::kAll ? std::min(kMostHostTokens, plan.segment_tokens) : 0;

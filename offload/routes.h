@@ -13,23 +13,16 @@ namespace sluice {
 // Larger passes are never the host's: any link brings weights sooner.
 inline constexpr std::size_t kMostHostTokens = 256;
 
-// Units in host memory that the host could compute: those of which nothing is on its way before it
-// is known how large a pass is, and which aren't pinned to be streamed.
-std::vector<std::size_t> host_candidates(const ModelLayout& model, const Plan& plan,
-                                         const Schedule& schedule, const PlanLimits& limits);
-
-// `count` of `units`, as evenly spread as can be.
-std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size_t count);
-
 // The units that the host had best compute in a pass of `tokens`, chosen by replay: the link brings
 // the others meanwhile.
-Route choose_route(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+// `schedule` is the plan's, but for its prologue, which is replaced.
+Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                    const PlanLimits& limits, const Hardware& hardware, std::size_t tokens);
 
 // Routes for passes of the sizes that the plan's workload has, or those and 1, 2, 4...
 enum class RouteSizes { kOfWorkload, kAll };
-std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan,
-                                 const Schedule& schedule, const PlanLimits& limits,
-                                 const Hardware& hardware, RouteSizes wanted);
+std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Schedule& schedule,
+                                 const PlanLimits& limits, const Hardware& hardware,
+                                 RouteSizes wanted);
 
 }  // namespace sluice

@@ -4,29 +4,34 @@
 
 namespace sluice {
 
-bool Schedule::early(std::size_t of_unit) const {
-  return std::ranges::any_of(prologue,
-                             [&](const Step& step) { return pieces[step.piece].unit == of_unit; });
-}
-
 Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
   Schedule schedule;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
     const bool outside = plan.placement[unit] == Placement::kHost;
-    const bool head = model.units[unit].kind == UnitKind::kHead;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
     schedule.unit.push_back(schedule.pieces.size());
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes)) {
-      if (outside && !head && schedule.prologue.size() < plan.slots) {
-        const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
-        schedule.prologue.push_back({StepKind::kCopy, index});
-      }
       schedule.pieces.push_back(std::move(piece));
       schedule.outside.push_back(outside);
     }
   }
   schedule.unit.push_back(schedule.pieces.size());
+  schedule.prologue = make_prologue(model, plan, schedule);
   return schedule;
+}
+
+std::vector<Step> make_prologue(const ModelLayout& model, const Plan& plan,
+                                const Schedule& schedule) {
+  std::vector<Step> prologue;
+  for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+    if (plan.placement[unit] != Placement::kHost) continue;
+    if (model.units[unit].kind == UnitKind::kHead || !plan.always_streamed(unit)) break;
+    for (std::size_t piece = schedule.unit[unit]; piece < schedule.unit[unit + 1]; ++piece) {
+      if (prologue.size() == plan.slots) return prologue;
+      prologue.push_back({StepKind::kCopy, static_cast<std::uint32_t>(piece)});
+    }
+  }
+  return prologue;
 }
 
 std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
@@ -35,7 +40,7 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
   const std::size_t units = model.units.size() - (logits ? 0 : 1);  // the head is last
   const auto how = [&](std::size_t unit) {
     if (!schedule.outside[schedule.unit[unit]]) return How::kOnDevice;
-    return plan.by_host(unit, route) && !schedule.early(unit) ? How::kByHost : How::kStreamed;
+    return plan.by_host(unit, route) ? How::kByHost : How::kStreamed;
   };
   std::vector<Step> copies;  // of this pass, then what the next finds on its way
   for (std::size_t unit = 0; unit < units; ++unit) {

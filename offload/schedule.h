@@ -25,20 +25,20 @@ struct Step {
 
 // What passes are made of, whatever they bring. Copies stand where they can first be issued: when a
 // slot has been read, the next piece of this pass, or of the one after it, is sent for. Between two
-// passes the first pieces of the layers are already on their way; the head's are sent for once it
-// is known that a pass wants logits.
+// passes those pieces are already on their way with which every pass begins to stream, whatever its
+// route; the head's are sent for once it is known that a pass wants logits.
 struct Schedule {
   std::vector<Piece> pieces;      // of all units, in order
   std::vector<bool> outside;      // [pieces]: not on the device; streamed, or computed by the host
   std::vector<std::size_t> unit;  // [units + 1]: the first piece of each
-  std::vector<Step> prologue;     // before the first pass
-
-  // Whether any of a unit is on its way before it is known what pass it is for: such a unit is
-  // streamed in every pass.
-  bool early(std::size_t of_unit) const;
+  std::vector<Step> prologue;     // copies before the first pass
 };
 
 Schedule make_schedule(const ModelLayout& model, const Plan& plan);
+
+// The schedule's prologue, by the plan's routes.
+std::vector<Step> make_prologue(const ModelLayout& model, const Plan& plan,
+                                const Schedule& schedule);
 
 // Of a pass by one of the plan's routes (Plan::route_of).
 std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const Schedule& schedule,

@@ -33,6 +33,7 @@ struct Streaming {
             kWorkload,
             {.device_bytes = smallest_limit_bytes(model.layout, kWorkload, {.slots = 2}) + 40'000,
              .slots = 2,
+             .host_computes = true,
              .host_units = host_units})),
         hardware(test_hardware()),
         predictor(model.layout, plan, hardware) {}

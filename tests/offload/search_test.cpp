@@ -67,11 +67,11 @@ std::string describe(const Plan& plan) {
 }
 
 // The least seconds of a pass over all ways to share units out between link and host.
-double least_pass_seconds(const TestModel& model, Plan& plan, const Schedule& schedule,
+double least_pass_seconds(const TestModel& model, Plan& plan, Schedule& schedule,
                           const Hardware& hardware, const PassSize& size, bool host) {
   std::vector<std::size_t> units;
   for (std::size_t u = 0; host && u < plan.placement.size(); ++u) {
-    const bool may = plan.placement[u] == Placement::kHost && !schedule.early(u) &&
+    const bool may = plan.placement[u] == Placement::kHost &&
                      model.layout.units[u].kind == UnitKind::kFeedForward;
     if (may) units.push_back(u);
   }
@@ -82,6 +82,7 @@ double least_pass_seconds(const TestModel& model, Plan& plan, const Schedule& sc
     for (std::size_t i = 0; i < units.size(); ++i) {
       plan.routes.front().by_host[units[i]] = (set >> i & 1) != 0;
     }
+    schedule.prologue = make_prologue(model.layout, plan, schedule);
     least = std::min(least, predict_pass_seconds(model.layout, plan, schedule, hardware, size));
   }
   return least;
@@ -112,7 +113,7 @@ double exhaustive_seconds(const TestModel& model, const Workload& workload,
           plan.slots = all ? 0 : slots;
           count_bytes(model.layout, plan);
           if (plan.bytes.total() > *limits.device_bytes) continue;
-          const Schedule schedule = make_schedule(model.layout, plan);
+          Schedule schedule = make_schedule(model.layout, plan);
           double total = 0.0;
           for (const PassCount& pass : passes_of(workload, plan.segment_tokens).kinds) {
             if (pass.count == 0 || total >= best) continue;
