@@ -20,6 +20,10 @@ constexpr double kLegendKey = 34.0;  // a key and the room behind it
 constexpr double kMarkerRow = 19.0;
 constexpr std::size_t kManyPoints = 60;  // have smaller marks
 
+std::string text_of(double whole) {
+  return std::to_string(static_cast<long long>(whole));
+}
+
 struct Extent {
   double low = 0.0;
   double high = 1.0;
@@ -81,7 +85,10 @@ class Drawing {
     const Extent x = extent_of(chart, &PicturePoint::x);
     const Extent y = extent_of(chart, &PicturePoint::y);
     const bool from_zero = x.low >= 0.0 && x.low < 0.5 * x.high;
-    x_ = make_ticks(from_zero ? 0.0 : x.low, x.high, 14);
+    x_ = chart.x_doubles
+             ? Ticks{.first = std::floor(std::log2(x.low)),
+                     .count = 1 + static_cast<std::size_t>(std::ceil(std::log2(x.high / x.low)))}
+             : make_ticks(from_zero ? 0.0 : x.low, x.high, 14);
     y_ = make_ticks(0.0, 1.03 * std::max(y.high, 0.0), 10);
   }
 
@@ -109,7 +116,8 @@ class Drawing {
   };
 
   PicturePoint at(PicturePoint value) const {
-    return {kLeft + (value.x - x_.first) / (x_.last() - x_.first) * kPlotWidth,
+    const double x = chart_.x_doubles ? std::log2(value.x) : value.x;
+    return {kLeft + (x - x_.first) / (x_.last() - x_.first) * kPlotWidth,
             top_ + kPlotHeight - (value.y - y_.first) / (y_.last() - y_.first) * kPlotHeight};
   }
 
@@ -172,16 +180,17 @@ class Drawing {
   void draw_axes(Svg& svg) const {
     const double bottom = top_ + kPlotHeight;
     for (std::size_t i = 0; i < y_.count; ++i) {
-      const double y = at({x_.first, y_.value(i)}).y;
+      const double y = at({1.0, y_.value(i)}).y;
       if (i > 0) svg.line({kLeft, y}, {kLeft + kPlotWidth, y}, {.colour = palette::kGrid});
       svg.text({kLeft - 10.0, y + 4.3}, y_.print(i),
                {.size = kSmall, .colour = palette::kSoftInk, .anchor = Anchor::kEnd});
     }
     for (std::size_t i = 0; i < x_.count; ++i) {
-      const double x = at({x_.value(i), 0.0}).x;
+      const double value = chart_.x_doubles ? std::exp2(x_.value(i)) : x_.value(i);
+      const double x = at({value, 0.0}).x;
       svg.line({x, top_}, {x, bottom}, {.colour = palette::kGrid});
       svg.line({x, bottom}, {x, bottom + 5.0}, {.colour = palette::kAxis});
-      svg.text({x, bottom + 21.0}, x_.print(i),
+      svg.text({x, bottom + 21.0}, chart_.x_doubles ? text_of(value) : x_.print(i),
                {.size = kSmall, .colour = palette::kSoftInk, .anchor = Anchor::kMiddle});
     }
     svg.line({kLeft, bottom}, {kLeft + kPlotWidth, bottom}, {.colour = palette::kAxis});

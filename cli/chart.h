@@ -50,6 +50,7 @@ struct Chart {
   std::string y_title;
   std::vector<Series> series;
   std::vector<ChartMarker> markers;
+  bool x_doubles = false;  // the horizontal axis: powers of two at equal distances
 };
 
 // The whole SVG file. The vertical axis begins at 0.

@@ -1,6 +1,7 @@
 #include "offload/budgeter.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <memory>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::size_t kDefaultSegmentTokens = 512;
 constexpr std::size_t kDefaultSlots = 2;
-constexpr std::size_t kMaxSlots = 4;
+constexpr std::array<std::size_t, 6> kSlotCounts = {2, 3, 4, 6, 8, 12};
 // Pieces smaller than this cost more in steps than they save in memory.
 constexpr std::size_t kSmallSlotBytes = 64_KiB;
 constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
@@ -161,8 +162,10 @@ class Search {
     }
   }
 
-  std::size_t first_slots() const { return limits_.slots.value_or(kDefaultSlots); }
-  std::size_t last_slots() const { return limits_.slots.value_or(kMaxSlots); }
+  std::vector<std::size_t> slot_counts() const {
+    if (limits_.slots) return {*limits_.slots};
+    return {kSlotCounts.begin(), kSlotCounts.end()};
+  }
 
   Plan blank(std::size_t segment) const {
     Plan plan;
@@ -197,7 +200,7 @@ class Search {
       const WorkloadPasses passes = passes_of(workload_, segment);
       for (const std::size_t slot_bytes : slot_sizes()) {
         std::shared_ptr<const Candidates> candidates;
-        for (std::size_t slots = first_slots(); slots <= last_slots(); ++slots) {
+        for (const std::size_t slots : slot_counts()) {
           Plan plan = blank(segment);
           plan.slots = slots;
           plan.slot_bytes = slot_bytes;

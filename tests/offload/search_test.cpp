@@ -98,7 +98,7 @@ double exhaustive_seconds(const TestModel& model, const Workload& workload,
   const std::size_t prompts = workload.prompt_tokens * workload.sequences;
   for (std::size_t segment = 512; segment > 0; segment /= 2) {
     for (std::size_t divisor = 1; divisor <= 64; divisor *= 2) {
-      for (std::size_t slots = 2; slots <= 4; ++slots) {
+      for (const std::size_t slots : {2, 3, 4, 6, 8}) {
         PlanLimits shape = limits;
         shape.device_bytes.reset();
         Plan plan = make_plan(model.layout, workload, shape, hardware);
