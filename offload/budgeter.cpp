@@ -17,6 +17,8 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kDefaultSegmentTokens = 512;
+// Where weights are streamed, longer segments share a copy among more tokens.
+constexpr std::size_t kLongestSegmentTokens = 4096;
 constexpr std::size_t kDefaultSlots = 2;
 constexpr std::array<std::size_t, 6> kSlotCounts = {2, 3, 4, 6, 8, 12};
 // Pieces smaller than this cost more in steps than they save in memory.
@@ -115,10 +117,10 @@ class Search {
 
  private:
   // Segment lengths to try, longest first.
-  std::vector<std::size_t> segments() const {
+  std::vector<std::size_t> segments(std::size_t longest = kDefaultSegmentTokens) const {
     if (limits_.segment_tokens) return {*limits_.segment_tokens};
     std::vector<std::size_t> lengths;
-    for (std::size_t n = kDefaultSegmentTokens; n > 1; n /= 2) {
+    for (std::size_t n = longest; n > 1; n /= 2) {
       // One that covers all tokens, and none longer.
       if (n / 2 < total_tokens_) lengths.push_back(std::min(n, total_tokens_));
     }
@@ -196,7 +198,7 @@ class Search {
   // Every choice of slots and of units beside them that leaves no room for another unit.
   std::vector<Streaming> all_streaming(const Hardware& hardware) const {
     std::vector<Streaming> all;
-    for (const std::size_t segment : segments()) {
+    for (const std::size_t segment : segments(kLongestSegmentTokens)) {
       const WorkloadPasses passes = passes_of(workload_, segment);
       for (const std::size_t slot_bytes : slot_sizes()) {
         std::shared_ptr<const Candidates> candidates;
