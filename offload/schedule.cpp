@@ -9,20 +9,40 @@ bool Schedule::early(std::size_t of_unit) const {
                              [&](const Step& step) { return pieces[step.piece].unit == of_unit; });
 }
 
+bool Schedule::ends_part(std::uint32_t piece) const {
+  return piece + 1 == pieces.size() || part[piece + 1] != part[piece];
+}
+
+std::size_t Schedule::part_bytes(std::uint32_t piece) const {
+  std::uint32_t last = piece;
+  while (!ends_part(last)) ++last;
+  const Piece& end = pieces[last];
+  return end.begin_bytes + end.size_bytes - pieces[part[piece]].begin_bytes;
+}
+
 Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
   Schedule schedule;
+  bool disk_met = false;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    const bool outside = plan.placement[unit] == Placement::kHost;
+    const bool outside = is_outside(plan.placement[unit]);
+    const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const bool head = model.units[unit].kind == UnitKind::kHead;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
+    disk_met = disk_met || on_disk;
     schedule.unit.push_back(schedule.pieces.size());
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes)) {
-      if (outside && !head && schedule.prologue.size() < plan.slots) {
-        const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
+      const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
+      const std::size_t end = piece.begin_bytes + piece.size_bytes;
+      const bool begins_part =
+          !on_disk || piece.begin_bytes == 0 ||
+          end - schedule.pieces[schedule.part.back()].begin_bytes > plan.disk_buffer_bytes;
+      schedule.part.push_back(begins_part ? index : schedule.part.back());
+      if (outside && !disk_met && !head && schedule.prologue.size() < plan.slots) {
         schedule.prologue.push_back({StepKind::kCopy, index});
       }
       schedule.pieces.push_back(std::move(piece));
       schedule.outside.push_back(outside);
+      schedule.on_disk.push_back(on_disk);
     }
   }
   schedule.unit.push_back(schedule.pieces.size());
@@ -48,9 +68,21 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
 
   std::size_t issued = schedule.prologue.size();  // by the pass before
   std::size_t unread = issued;
+  // The next unit that the host computes from the disk.
+  std::size_t host_reads = 0;
+  const auto skip_to_host_read = [&](std::size_t from) {
+    host_reads = from;
+    while (host_reads < units &&
+           !(how(host_reads) == How::kByHost && plan.placement[host_reads] == Placement::kDisk)) {
+      ++host_reads;
+    }
+  };
+  skip_to_host_read(0);
   std::vector<Step> steps;
   const auto fill_slots = [&] {
     for (; unread < plan.slots && issued < copies.size(); ++unread) {
+      const std::uint32_t piece = copies[issued].piece;
+      if (schedule.on_disk[piece] && schedule.pieces[piece].unit > host_reads) break;
       steps.push_back(copies[issued++]);
     }
   };
@@ -61,6 +93,10 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
     const auto first = static_cast<std::uint32_t>(schedule.unit[unit]);
     if (this_one == How::kByHost) {
       steps.push_back({StepKind::kHost, first});
+      if (unit == host_reads) {
+        skip_to_host_read(unit + 1);
+        fill_slots();
+      }
       continue;
     }
     for (std::uint32_t piece = first; piece < schedule.unit[unit + 1]; ++piece) {

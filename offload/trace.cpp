@@ -22,6 +22,11 @@ void Trace::add_host(std::uint32_t piece, const Span& span) {
   if (keep_) kept_.push_back({Lane::kHost, piece, span});
 }
 
+void Trace::add_disk(std::uint32_t piece, const Span& span) {
+  disk_seconds_ += span.end_seconds - span.begin_seconds;
+  if (keep_) kept_.push_back({Lane::kDisk, piece, span});
+}
+
 void Trace::settle(const Mark& mark) {
   settle(copies_, mark.copies);
   settle(computes_, mark.computed);

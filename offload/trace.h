@@ -9,7 +9,7 @@
 
 namespace sluice {
 
-enum class Lane : std::uint8_t { kCompute, kLink, kHost };
+enum class Lane : std::uint8_t { kCompute, kLink, kHost, kDisk };
 
 struct TraceEntry {
   Lane lane;
@@ -28,6 +28,8 @@ class Trace {
   Span* open(Lane lane, std::uint32_t piece);
   // The host has computed the unit of a piece: its spans are complete at once.
   void add_host(std::uint32_t piece, const Span& span);
+  // A piece has come from the disk.
+  void add_disk(std::uint32_t piece, const Span& span);
   // A streamed piece is computed: the copy that brought it is settled with the computation.
   void took_copy() { ++taken_; }
 
@@ -43,6 +45,7 @@ class Trace {
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
   double host_seconds() const { return host_seconds_; }
+  double disk_seconds() const { return disk_seconds_; }
   const std::vector<TraceEntry>& entries() const { return kept_; }
 
  private:
@@ -59,6 +62,7 @@ class Trace {
   Ring computes_;
   std::size_t taken_ = 0;
   double host_seconds_ = 0.0;
+  double disk_seconds_ = 0.0;
   std::vector<TraceEntry> kept_;
 };
 
