@@ -40,6 +40,7 @@ LinkSpeed parse_link(const std::string& value) {
 // Parses into `to` when given. CLI11 would wrap an Error of ours: values are kept as text first.
 struct RawPlacement {
   std::string link;
+  std::string ram;
   std::string device = "auto";
   std::string kv_type;
   std::string precision;
@@ -63,6 +64,10 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--vram", o.vram,
                  "Device memory to keep to: 96MiB, 24GB, 50% (of the weights), unlimited; on cuda\n"
                  "also auto (the default): what is free, less a margin")
+      ->type_name("SIZE");
+  app.add_option("--ram", raw.ram,
+                 "Host memory to keep to, 16GiB; weights that don't fit are read from the disk in\n"
+                 "every pass (default: it holds all that isn't on the device)")
       ->type_name("SIZE");
   app.add_option("--device", raw.device,
                  "auto: cuda where there is one, else sim with --vram, else cpu")
@@ -105,6 +110,7 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
              : raw.device == "cuda" ? DeviceChoice::kCuda
                                     : DeviceChoice::kAuto;
   if (!raw.link.empty()) o.link = parse_link(raw.link);
+  if (!raw.ram.empty()) o.ram_bytes = parse_bytes(raw.ram, "--ram");
   if (!raw.precision.empty()) {
     o.precision = raw.precision == "high" ? Precision::kHigh : Precision::kNormal;
   }

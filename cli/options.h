@@ -22,6 +22,7 @@ struct PlacementOptions {
   DeviceChoice device = DeviceChoice::kAuto;
   int gpu = 0;
   std::string vram;  // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
+  std::optional<std::size_t> ram_bytes;
   std::optional<LinkSpeed> link;
   std::optional<std::size_t> slots;
   std::optional<std::size_t> segment_tokens;

@@ -15,7 +15,7 @@ int plan_command(const PlanOptions& options) {
                           .prompt_tokens = options.prompt_tokens,
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
-  const Plan plan = plan_for(model.layout, workload, target);
+  const Plan plan = plan_for(model.file, model.layout, workload, target);
   std::cout << print_plan(model.layout, plan);
   if (!target.in_place) {
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);

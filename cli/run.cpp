@@ -118,7 +118,7 @@ class Run {
     }
     const Target target = choose_target(options_.on, model_.layout);
     if (!target.note.empty()) note(options_, target.note);
-    plan_ = plan_for(model_.layout, workload, target);
+    plan_ = plan_for(model_.file, model_.layout, workload, target);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);
     }

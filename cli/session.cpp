@@ -6,6 +6,7 @@
 
 #include "memory/error.h"
 #include "memory/units.h"
+#include "offload/disk_probe.h"
 #include "offload/probe.h"
 
 namespace sluice {
@@ -96,7 +97,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .segment_tokens = options.segment_tokens,
                    .kv_type = options.kv_type,
                    .precision = options.precision,
-                   .host_units = options.host_units};
+                   .host_units = options.host_units,
+                   .host_bytes = options.ram_bytes};
   if (options.link) target.link = *options.link;
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
@@ -113,16 +115,20 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (options.link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
   if (options.host_units) refuse("--host-units", kInPlace);
+  if (options.ram_bytes) refuse("--ram", kInPlace);
   return target;
 }
 
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
+Plan plan_for(const ModelFile& file, const ModelLayout& layout, const Workload& workload,
+              const Target& target) {
   require_limit(layout, workload, target.limits);
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   Hardware hardware = probe_host(layout, precision, target.link);
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
+  const std::optional<std::size_t> ram = target.limits.host_bytes;
+  if (ram && layout.units_bytes() > *ram) hardware.disk = probe_disk(file);
   return make_plan(layout, workload, target.limits, hardware);
 }
 

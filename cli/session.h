@@ -42,7 +42,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks = nullptr);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target);
+Plan plan_for(const ModelFile& file, const ModelLayout& layout, const Workload& workload,
+              const Target& target);
 
 // An engine and the device under it.
 class LoadedModel {

@@ -7,6 +7,7 @@
 #include "memory/error.h"
 #include "memory/units.h"
 #include "offload/cost_model.h"
+#include "offload/host_budget.h"
 #include "offload/schedule.h"
 
 namespace sluice {
@@ -44,19 +45,6 @@ std::size_t smallest_slot_bytes(const ModelLayout& model) {
   return align_up(std::min(std::max(panel, kSmallSlotBytes), largest_unit_bytes(model)));
 }
 
-// Indices 0..count-1 so that every beginning of the list is spread evenly (bits reversed).
-std::vector<std::size_t> spread_order(std::size_t count) {
-  std::size_t bits = 0;
-  while ((std::size_t{1} << bits) < count) ++bits;
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < (std::size_t{1} << bits); ++i) {
-    std::size_t reversed = 0;
-    for (std::size_t b = 0; b < bits; ++b) reversed |= ((i >> b) & 1) << (bits - 1 - b);
-    if (reversed < count) order.push_back(reversed);
-  }
-  return order;
-}
-
 double seconds(const Plan& plan) {
   return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
 }
@@ -92,14 +80,16 @@ class Search {
     std::optional<Plan> best;
     const auto consider = [&](Plan plan) {
       plan.limit_bytes = limits_.device_bytes;
+      if (!fit_host(model_, plan, limits_.host_bytes)) return false;
       plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
       if (!best || seconds(plan) < seconds(*best)) best = std::move(plan);
+      return true;
     };
     for (const std::size_t segment : segments()) {
       Plan plan = everything_resident(segment);
       if (plan.bytes.total() <= limit()) {
-        consider(std::move(plan));
-        if (!limits_.segment_tokens) break;  // shorter segments only save memory
+        // Shorter segments only save memory.
+        if (consider(std::move(plan)) && !limits_.segment_tokens) break;
       }
     }
     if (best) return *best;
@@ -114,7 +104,9 @@ class Search {
         }
       }
     }
-    if (!best) consider(least);
+    if (!best && !consider(least)) {
+      refuse_host(model_, least, everything_resident(segments().back()), *limits_.host_bytes);
+    }
     if (!limits_.host_units && !limits_.gpu) return *best;
     const Plan streamed = *best;
     const std::vector<std::size_t> units = host_candidates(streamed);
@@ -210,7 +202,7 @@ class Search {
     const Schedule schedule = make_schedule(model_, plan);
     std::vector<std::size_t> units;
     for (std::size_t unit = 0; unit < model_.units.size(); ++unit) {
-      if (plan.placement[unit] != Placement::kHost) continue;
+      if (!is_outside(plan.placement[unit])) continue;
       if (model_.units[unit].kind != UnitKind::kFeedForward) continue;
       if (!schedule.early(unit)) units.push_back(unit);
     }
@@ -231,7 +223,8 @@ class Search {
     const Schedule schedule = make_schedule(model_, plan);
     if (!limits_.host_units) plan.routes.front().tokens = host_tokens(plan, schedule, hardware);
     if (plan.host_tokens() < decode_tokens && !limits_.host_units) return;
-    plan.predicted = predict(model_, plan, schedule, hardware);
+    if (!fit_host(model_, plan, limits_.host_bytes)) return;
+    plan.predicted = predict(model_, plan, make_schedule(model_, plan), hardware);
     if (limits_.host_units || seconds(plan) < seconds(*best)) best = std::move(plan);
   }
 
