@@ -56,7 +56,7 @@ class Bench {
                   text("--ctx ", workload.context_tokens, ": prompt and reply of ", wanted,
                        " tokens are to be measured"));
     }
-    plan_ = plan_for(model.layout, workload, target_);
+    plan_ = plan_for(model, workload, target_);
     ProgressBar bar("loading", true, options.quiet);
     EngineOptions engine_options;
     engine_options.on_load = [&bar](std::size_t done, std::size_t total) {

@@ -18,7 +18,8 @@ struct LaneInfo {
 inline constexpr std::array<LaneInfo, kLaneCount> kLanes = {{{Lane::kCompute, "compute"},
                                                              {Lane::kLink, "link up"},
                                                              {Lane::kLinkDown, "link down"},
-                                                             {Lane::kHost, "host"}}};
+                                                             {Lane::kHost, "host"},
+                                                             {Lane::kDisk, "disk"}}};
 
 using LaneSeconds = std::array<double, kLaneCount>;  // [lane]
 

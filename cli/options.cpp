@@ -44,6 +44,7 @@ struct RawPlacement {
   std::string device_flops;
   std::string host_flops;
   std::string host_bandwidth;
+  std::string ram;
   std::string device = "auto";
   std::string kv_type;
   std::string precision;
@@ -68,6 +69,10 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--vram", o.vram,
                  "Device memory to keep to: 96MiB, 24GB, 50% (of the weights), unlimited; on cuda\n"
                  "also auto (the default): what is free, less a margin")
+      ->type_name("SIZE");
+  app.add_option("--ram", raw.ram,
+                 "Host memory to keep to, 16GiB; weights that don't fit are read from the disk in\n"
+                 "every pass (default: it holds all that isn't on the device)")
       ->type_name("SIZE");
   app.add_option("--device", raw.device,
                  "auto: cuda where there is one, else sim with --vram, else cpu")
@@ -126,6 +131,7 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
              "--device-flops");
   parse_into(o.host_pace.operations_per_second, raw.host_flops, parse_operations, "--host-flops");
   parse_into(o.host_pace.bytes_per_second, raw.host_bandwidth, parse_rate, "--host-bandwidth");
+  if (!raw.ram.empty()) o.ram_bytes = parse_bytes(raw.ram, "--ram");
   if (!raw.gpu.empty()) parse_gpu(raw.gpu, o.gpu, o.hardware);
   if (is_profile_name(raw.link)) {
     o.hardware.link = raw.link;

@@ -26,6 +26,7 @@ struct PlacementOptions {
   int gpu = 0;
   HardwareOptions hardware;  // to plan for
   std::string vram;          // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
+  std::optional<std::size_t> ram_bytes;
   std::optional<LinkSpeed> link;
   ComputePace device_pace;  // of sim
   ComputePace host_pace;    // beside sim

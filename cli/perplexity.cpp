@@ -72,7 +72,7 @@ int perplexity_command(const PerplexityOptions& options) {
   }
   const Workload workload{
       .prompt_tokens = window, .max_tokens = 1, .context_tokens = window, .all_logits = true};
-  const Plan plan = plan_for(model.layout, workload, target);
+  const Plan plan = plan_for(model, workload, target);
   LoadedModel loaded(model, plan, target, {});
 
   const double begin_seconds = now_seconds();

@@ -40,7 +40,7 @@ int plan_command(const PlanOptions& options) {
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
   Hardware hardware;
-  const Plan plan = plan_for(model.layout, workload, target, &hardware);
+  const Plan plan = plan_for(model, workload, target, &hardware);
   if (target.planned) {
     std::cout << print_plan(model.layout, plan, "an estimate; a run measures it")
               << print_planned(*target.planned, model.layout, plan);

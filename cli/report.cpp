@@ -15,11 +15,11 @@ double per_second(std::size_t count, double seconds) {
   return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
 }
 
-// Time of the passes over the longer of copying and computing, by the device and the host in turn:
-// 1 is perfect overlap.
+// Time of the passes over the longest of reading, copying and computing, by the device and the host
+// in turn: 1 is perfect overlap.
 double overlap_ratio(const EngineCounters& counters) {
-  const double longer =
-      std::max(counters.copy_seconds, counters.compute_seconds + counters.host_seconds);
+  const double longer = std::max({counters.disk_seconds, counters.copy_seconds,
+                                  counters.compute_seconds + counters.host_seconds});
   return longer > 0.0 ? counters.pass_seconds / longer : 1.0;
 }
 
@@ -37,9 +37,20 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
     line += text("; ", units.host, " computed by the host in passes of up to ", plan.host_tokens(),
                  " tokens");
   }
-  return line + text("; ", units.streamed, " streamed, ",
-                     print_bytes(plan.streamed_bytes(layout, plan.workload.sequences)),
-                     " a pass through ", plan.slots, " slots of ", print_bytes(plan.slot_bytes));
+  line += text("; ", units.streamed, " streamed, ",
+               print_bytes(plan.streamed_bytes(layout, plan.workload.sequences)),
+               " a pass through ", plan.slots, " slots of ", print_bytes(plan.slot_bytes));
+  if (units.disk == 0) return line;
+  return line + text("; ", units.disk, " read from the disk, ",
+                     print_bytes(plan.disk_bytes(layout)), " a pass");
+}
+
+std::string what_binds(const EngineCounters& counters) {
+  const double most =
+      std::max({counters.disk_seconds, counters.copy_seconds, counters.compute_seconds});
+  return most == counters.compute_seconds ? "computation"
+         : most == counters.copy_seconds  ? "the link"
+                                          : "the disk";
 }
 
 }  // namespace
@@ -51,8 +62,9 @@ UnitCounts count_units(const Plan& plan) {
   const std::size_t by_host = plan.host_units(plan.workload.sequences);
   return {.resident = count(Placement::kResident),
           .in_place = count(Placement::kInPlace),
-          .streamed = count(Placement::kHost) - by_host,
-          .host = by_host};
+          .streamed = count(Placement::kHost) + count(Placement::kDisk) - by_host,
+          .host = by_host,
+          .disk = count(Placement::kDisk)};
 }
 
 std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_view context_from) {
@@ -87,13 +99,24 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
                                      "), ", *plan.limit_bytes - b.total(), " to spare")
                               : "no limit");
   const Prediction& p = plan.predicted;
+  const HostBytes& h = plan.host_bytes;
   out += "host memory\n";
-  std::size_t host = 0;
-  for (std::size_t u = 0; u < plan.placement.size(); ++u) {
-    if (plan.placement[u] != Placement::kResident) host += layout.units[u].size_bytes;
+  out += row(units.in_place > 0 ? "weights, in place" : "streamed weights", h.store,
+             text(plan.placement.size() - units.resident - units.disk, " of ",
+                  plan.placement.size(), " units"));
+  if (plan.disk_buffers > 0) {
+    out += row("buffers of the disk", h.disk,
+               text(units.disk, " of ", plan.placement.size(), " units, ",
+                    print_bytes(plan.disk_bytes(layout)), ", through ", plan.disk_buffers, " of ",
+                    print_bytes(plan.disk_buffer_bytes)));
   }
-  out += row(units.in_place > 0 ? "weights, in place" : "streamed weights", host,
-             text(plan.placement.size() - units.resident, " of ", plan.placement.size(), " units"));
+  if (h.work > 0) out += row("the host's computing", h.work, "");
+  out += row("inputs and logits", h.staging, "");
+  out += row("total", h.total(),
+             plan.host_limit_bytes
+                 ? text("of ", *plan.host_limit_bytes, " (", print_bytes(*plan.host_limit_bytes),
+                        "), ", *plan.host_limit_bytes - h.total(), " to spare")
+                 : "no limit");
   out += "predicted\n";
   out += format("  prefill %20.1f tokens/s  %.3f s for %zu x %zu tokens\n",
                 per_second(w.prompt_tokens * w.sequences, p.prefill_seconds), p.prefill_seconds,
@@ -118,11 +141,12 @@ std::string print_report(const LoadedModel& model, const ModelLayout& layout, co
                 f.generated_tokens, f.decode_seconds, per_second(f.decode_passes, f.decode_seconds),
                 per_second(1, plan.predicted.decode_pass_seconds));
   if (plan.slots > 0) {
-    out +=
-        format("bound by   %s: copying %.3f s, computing %.3f s, together %.3f s (overlap %.2f)\n",
-               counters.copy_seconds > counters.compute_seconds ? "the link" : "computation",
-               counters.copy_seconds, counters.compute_seconds, counters.pass_seconds,
-               overlap_ratio(counters));
+    std::string reading;
+    if (plan.disk_buffers > 0) reading = format("reading %.3f s, ", counters.disk_seconds);
+    out += format(
+        "bound by   %s: %scopying %.3f s, computing %.3f s, together %.3f s (overlap %.2f)\n",
+        what_binds(counters).c_str(), reading.c_str(), counters.copy_seconds,
+        counters.compute_seconds, counters.pass_seconds, overlap_ratio(counters));
   }
   if (const auto late = find_lateness(f, plan)) out += print_lateness(*late);
   return out;
@@ -137,6 +161,8 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["device_limit_bytes"] = plan.limit_bytes ? nlohmann::ordered_json(*plan.limit_bytes)
                                                 : nlohmann::ordered_json(nullptr);
   json["device_peak_bytes"] = plan.bytes.total();
+  json["host_limit_bytes"] = plan.host_limit_bytes ? nlohmann::ordered_json(*plan.host_limit_bytes)
+                                                   : nlohmann::ordered_json(nullptr);
   json["host_bytes"] = model.engine.host_bytes();
   json["weights_bytes"] = layout.units_bytes();
   json["resident_bytes"] = plan.bytes.resident;
@@ -144,12 +170,15 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["resident_units"] = units.resident;
   json["streamed_units"] = units.streamed;
   json["host_units"] = units.host;
+  json["disk_units"] = units.disk;
+  json["disk_bytes_per_pass"] = plan.disk_bytes(layout);
   json["slots"] = plan.slots;
   json["slot_bytes"] = plan.slot_bytes;
   json["segment_tokens"] = plan.segment_tokens;
   json["precision"] = precision_name(plan.precision);
   json["context_tokens"] = plan.workload.context_tokens;
   json["link_bytes"] = model.engine.link_bytes();
+  json["disk_bytes"] = model.engine.disk_bytes();
   json["prompt_tokens"] = f.prompt_tokens;
   json["generated_tokens"] = f.generated_tokens;
   json["passes"] = counters.passes;
@@ -163,6 +192,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["copy_seconds"] = counters.copy_seconds;
   json["compute_seconds"] = counters.compute_seconds;
   json["host_seconds"] = counters.host_seconds;
+  json["disk_seconds"] = counters.disk_seconds;
   json["overlap_ratio"] = overlap_ratio(counters);
   json["predicted_prefill_seconds"] = plan.predicted.prefill_seconds;
   json["predicted_decode_seconds"] =

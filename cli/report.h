@@ -29,6 +29,7 @@ struct UnitCounts {
   std::size_t in_place = 0;
   std::size_t streamed = 0;
   std::size_t host = 0;  // computed by it
+  std::size_t disk = 0;  // of those two, how many lie there
 };
 UnitCounts count_units(const Plan& plan);
 

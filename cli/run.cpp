@@ -120,7 +120,7 @@ class Run {
     }
     const Target target = choose_target(options_.on, model_.layout);
     if (!target.note.empty()) note(options_, target.note);
-    plan_ = plan_for(model_.layout, workload, target, &hardware_);
+    plan_ = plan_for(model_, workload, target, &hardware_);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);
     }
@@ -196,6 +196,7 @@ class Run {
     add(Lane::kCompute, &EngineCounters::compute_seconds);
     add(Lane::kLink, &EngineCounters::copy_seconds);
     add(Lane::kHost, &EngineCounters::host_seconds);
+    add(Lane::kDisk, &EngineCounters::disk_seconds);
     ++figures_.decode_passes;
   }
 

@@ -6,6 +6,7 @@
 
 #include "memory/error.h"
 #include "memory/units.h"
+#include "offload/disk_probe.h"
 #include "offload/probe.h"
 
 namespace sluice {
@@ -125,7 +126,8 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
       .kv_type = options.kv_type,
       .precision = options.precision,
       .host_computes = has_gpu || options.host_units.has_value() || options.host_pace.given(),
-      .host_units = options.host_units};
+      .host_units = options.host_units,
+      .host_bytes = options.ram_bytes};
   const bool names_link = !options.hardware.link.empty();
   const bool has_link = options.link || names_link;
   if (options.link) target.link = *options.link;
@@ -152,10 +154,12 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (has_link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
   if (options.host_units) refuse("--host-units", kInPlace);
+  if (options.ram_bytes) refuse("--ram", kInPlace);
   return target;
 }
 
-Hardware hardware_for(const ModelLayout& layout, const Target& target) {
+Hardware hardware_for(const OpenModel& model, const Target& target) {
+  const ModelLayout& layout = model.layout;
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   if (target.planned) {
     return target.planned->rates(precision);
@@ -166,15 +170,17 @@ Hardware hardware_for(const ModelLayout& layout, const Target& target) {
   }
   slow_down(hardware.device, target.device_pace);
   slow_down(hardware.host, target.host_pace);
+  const std::optional<std::size_t> ram = target.limits.host_bytes;
+  if (ram && layout.units_bytes() > *ram) hardware.disk = probe_disk(model.file);
   return hardware;
 }
 
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target,
+Plan plan_for(const OpenModel& model, const Workload& workload, const Target& target,
               Hardware* hardware) {
-  require_limit(layout, workload, target.limits);
-  const Hardware measured = hardware_for(layout, target);
+  require_limit(model.layout, workload, target.limits);
+  const Hardware measured = hardware_for(model, target);
   if (hardware != nullptr) *hardware = measured;
-  return make_plan(layout, workload, target.limits, measured);
+  return make_plan(model.layout, workload, target.limits, measured);
 }
 
 // What is streamed is worth events with times, which tell how well copies hide.

@@ -46,11 +46,11 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks = nullptr);
 
 // What a model's passes run on: measured, which takes some 20 ms.
-Hardware hardware_for(const ModelLayout& layout, const Target& target);
+Hardware hardware_for(const OpenModel& model, const Target& target);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
 // `hardware` takes what it was made for.
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target,
+Plan plan_for(const OpenModel& model, const Workload& workload, const Target& target,
               Hardware* hardware = nullptr);
 
 // An engine and the device under it.

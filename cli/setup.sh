@@ -4,7 +4,7 @@
 
 build_packages=(ca-certificates g++ cmake ninja-build pkg-config libtbb-dev libmimalloc-dev
                 libpcre2-dev nlohmann-json3-dev libcli11-dev doctest-dev
-                libboost-context-dev)
+                libboost-context-dev liburing-dev)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 
 model_name=SmolLM2-135M-Instruct.Q4_1.gguf

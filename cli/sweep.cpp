@@ -73,7 +73,7 @@ class Sweeper {
       throw Error(ErrorKind::kUsage,
                   "sweep: the cpu device has no limit to sweep over; use --device sim");
     }
-    hardware_ = hardware_for(model_.layout, target_);
+    hardware_ = hardware_for(model_, target_);
     sweep_.model = file_name(options.on.model);
     sweep_.device = target_.planned          ? target_.planned->describe()
                     : target_.gpu != nullptr ? "cuda"

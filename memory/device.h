@@ -20,6 +20,8 @@ class Event {
   virtual ~Event() = default;
   // Blocks the host until the last recording has been reached. Returns at once if there was none.
   virtual void synchronize() = 0;
+  // Whether that would return at once.
+  virtual bool reached() = 0;
 };
 
 // A queue of work, done in order and apart from the host. Work is given by one host thread.

@@ -19,11 +19,16 @@ namespace sluice {
 class HostEvent final : public Event {
  public:
   void synchronize() override { wait_for(recorded_); }
+  bool reached() override { return has_reached(recorded_); }
 
   std::uint32_t next() { return ++recorded_; }          // the enqueuing thread's
   std::uint32_t recorded() const { return recorded_; }  // the enqueuing thread's
   void reach(std::uint32_t recording);
   void wait_for(std::uint32_t recording) const;
+  bool has_reached(std::uint32_t recording) const {
+    const std::uint32_t seen = reached_.load(std::memory_order_acquire);
+    return static_cast<std::int32_t>(seen - recording) >= 0;
+  }
   // When the last recording was reached.
   double reached_seconds() const { return reached_seconds_.load(std::memory_order_relaxed); }
 

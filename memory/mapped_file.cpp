@@ -17,8 +17,8 @@ namespace sluice {
 
 namespace {
 
-[[noreturn]] void throw_errno(const std::filesystem::path& path, const char* doing) {
-  const int code = errno;
+[[noreturn]] void throw_errno(const std::filesystem::path& path, const char* doing,
+                              int code = errno) {
   throw Error(ErrorKind::kIo,
               text(printable_path(path), ": ", doing, ": ", std::generic_category().message(code)));
 }
@@ -99,10 +99,18 @@ bool MappedFile::try_read(std::size_t begin, std::span<std::byte> to) const noex
 }
 
 void MappedFile::check_read(std::size_t begin, std::span<std::byte> to) const {
-  if (try_read(begin, to)) return;
-  if (errno != 0) throw_errno(path_, "cannot read");
-  throw Error(ErrorKind::kIo, text(printable_path(path_), " ends before byte ", begin + to.size(),
+  if (!try_read(begin, to)) refuse_read(begin + to.size(), errno);
+}
+
+void MappedFile::refuse_read(std::size_t end, int code) const {
+  if (code != 0) throw_errno(path_, "cannot read", code);
+  throw Error(ErrorKind::kIo, text(printable_path(path_), " ends before byte ", end,
                                    ": it became shorter while it was read"));
+}
+
+void MappedFile::forget(std::size_t begin, std::size_t bytes) const noexcept {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(begin), static_cast<off_t>(bytes),
+                  POSIX_FADV_DONTNEED);
 }
 
 }  // namespace sluice

@@ -26,6 +26,11 @@ class MappedFile {
   bool try_read(std::size_t begin, std::span<std::byte> to) const noexcept;
   // Throws what a read that failed had met, Error{kIo}.
   void check_read(std::size_t begin, std::span<std::byte> to) const;
+  // Throws that a read up to `end` failed with an errno, or with 0: the file ended before.
+  [[noreturn]] void refuse_read(std::size_t end, int code) const;
+  // What was read of [begin, begin + bytes) need not stay in the page cache.
+  void forget(std::size_t begin, std::size_t bytes) const noexcept;
+  int descriptor() const { return descriptor_; }
 
  private:
   std::filesystem::path path_;

@@ -5,8 +5,7 @@
 #include <utility>
 
 #include "offload/cost_model.h"
-#include "offload/routes.h"
-#include "offload/schedule.h"
+#include "offload/host_budget.h"
 
 namespace sluice {
 namespace {
@@ -15,10 +14,14 @@ constexpr std::size_t kMostReplayedPieces = 20'000'000;  // a quarter of a secon
 constexpr std::size_t kSmallModelUnits = 40;             // every pair of units may be tried
 constexpr std::size_t kKept = 64;
 
-// Of plans that are as fast but for rounding, the one that streams nothing is better.
+// Of plans that are as fast but for rounding, the one that streams nothing is better; and segments
+// that no cache holds must be worth it.
 double seconds_of(const Plan& plan) {
+  constexpr std::size_t kCachedTokens = 512;
+  constexpr double kWorth = 1.02;
   const double seconds = plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
-  return plan.slots > 0 ? seconds * (1.0 + 1e-6) : seconds;
+  return seconds * (plan.slots > 0 ? 1.0 + 1e-6 : 1.0) *
+         (plan.segment_tokens > kCachedTokens ? kWorth : 1.0);
 }
 
 bool same_shape(const Plan& a, const Plan& b) {
@@ -35,26 +38,34 @@ bool BestPlan::exhausted() const {
   return replayed_pieces_ > kMostReplayedPieces;
 }
 
-Plan BestPlan::replayed(Plan plan) {
+// Nothing where host memory has no room for it.
+std::optional<Plan> BestPlan::replayed(Plan plan) {
+  plan.routes.clear();
+  if (!fit_host(model_, plan, limits_.host_bytes)) return std::nullopt;
   Schedule schedule = make_schedule(model_, plan);
   replayed_pieces_ += schedule.pieces.size() * (limits_.host_computes ? 40 : 6);
-  plan.routes.clear();
   if (limits_.host_computes) {
-    plan.routes =
-        choose_routes(model_, plan, schedule, limits_, hardware_, RouteSizes::kOfWorkload);
-    schedule.prologue = make_prologue(model_, plan, schedule);
+    choose(plan, schedule, RouteSizes::kOfWorkload);
+    if (!fit_host(model_, plan, limits_.host_bytes)) return std::nullopt;
+    schedule = make_schedule(model_, plan);
   }
   plan.predicted = predict(model_, plan, schedule, hardware_);
   return plan;
 }
 
-void BestPlan::consider(Plan plan) {
-  plan = replayed(std::move(plan));
-  const auto same = std::ranges::find_if(best_, [&](const Plan& p) { return same_shape(p, plan); });
+void BestPlan::choose(Plan& plan, Schedule& schedule, RouteSizes sizes) const {
+  plan.routes = choose_routes(model_, plan, schedule, limits_, hardware_, sizes);
+}
+
+void BestPlan::consider(Plan given) {
+  std::optional<Plan> plan = replayed(std::move(given));
+  if (!plan) return;
+  const auto same =
+      std::ranges::find_if(best_, [&](const Plan& p) { return same_shape(p, *plan); });
   if (same == best_.end()) {
-    best_.push_back(std::move(plan));
-  } else if (seconds_of(plan) < seconds_of(*same)) {
-    *same = std::move(plan);
+    best_.push_back(std::move(*plan));
+  } else if (seconds_of(*plan) < seconds_of(*same)) {
+    *same = std::move(*plan);
   }
   std::ranges::stable_sort(best_, {}, seconds_of);
   if (best_.size() > kKept) best_.pop_back();
@@ -68,12 +79,13 @@ void BestPlan::refine() {
     }
     std::ranges::stable_sort(best_, {}, seconds_of);
   }
-  Plan& best = best_.front();
-  if (!limits_.host_computes || best.slots == 0) return;
-  Schedule schedule = make_schedule(model_, best);
-  best.routes = choose_routes(model_, best, schedule, limits_, hardware_, RouteSizes::kAll);
-  schedule.prologue = make_prologue(model_, best, schedule);
-  best.predicted = predict(model_, best, schedule, hardware_);
+  if (!limits_.host_computes || plan().slots == 0) return;
+  Plan routed = plan();
+  Schedule schedule = make_schedule(model_, routed);
+  choose(routed, schedule, RouteSizes::kAll);
+  if (!fit_host(model_, routed, limits_.host_bytes)) return;
+  routed.predicted = predict(model_, routed, make_schedule(model_, routed), hardware_);
+  best_.front() = std::move(routed);
 }
 
 // By one unit on the device less, or for one that isn't.
@@ -86,8 +98,8 @@ bool BestPlan::improve(Plan& plan) {
   const auto try_it = [&](Plan other) {
     count_bytes(model_, other);
     if (other.bytes.total() > limit || exhausted()) return;
-    other = replayed(std::move(other));
-    if (seconds_of(other) < seconds_of(plan)) plan = std::move(other);
+    std::optional<Plan> tried = replayed(std::move(other));
+    if (tried && seconds_of(*tried) < seconds_of(plan)) plan = std::move(*tried);
   };
   for (std::size_t out = 0; start.slots > 0 && out < start.placement.size(); ++out) {
     if (start.placement[out] != Placement::kResident || fixed(out)) continue;

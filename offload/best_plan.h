@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "offload/hardware.h"
 #include "offload/plan.h"
+#include "offload/routes.h"
+#include "offload/schedule.h"
 
 namespace sluice {
 
@@ -27,7 +30,8 @@ class BestPlan {
   bool exhausted() const;
 
  private:
-  Plan replayed(Plan plan);
+  std::optional<Plan> replayed(Plan plan);
+  void choose(Plan& plan, Schedule& schedule, RouteSizes sizes) const;
   bool improve(Plan& plan);
 
   std::size_t replayed_pieces_ = 0;

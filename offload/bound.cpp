@@ -107,7 +107,7 @@ Bound longest(const ModelLayout& model, const Plan& plan, const PassWork& work, 
       cache_bytes(model, plan, work);
   consider(read_bytes / read_bytes_per_second, "read");
   const double link_bytes = weight_bytes(model, work, [&](std::size_t unit) {
-    return plan.placement[unit] == Placement::kHost && !on_host(unit);
+    return is_outside(plan.placement[unit]) && !on_host(unit);
   });
   consider(link_bytes / link_bytes_per_second, "link");
   return bound;

@@ -12,6 +12,7 @@
 #include "offload/best_plan.h"
 #include "offload/candidates.h"
 #include "offload/cost_model.h"
+#include "offload/host_budget.h"
 
 namespace sluice {
 namespace {
@@ -111,6 +112,9 @@ class Search {
       }
     }
     if (!best.found()) best.consider(least);
+    if (!best.found()) {
+      refuse_host(model_, least, everything_resident(segments().back()), *limits_.host_bytes);
+    }
     best.refine();
     return best.plan();
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "memory/units.h"
+#include "offload/host_budget.h"
 #include "offload/routes.h"
 
 namespace sluice {
@@ -23,21 +24,17 @@ void add(Sums& to, const Sums& s) {
   }
 }
 
-}  // namespace
-
-// The bits of 0, 1, 2... reversed, counted from the end: what comes first in a pass is sent for
-// before anything else is, so it had better be something that is streamed.
-std::vector<std::size_t> spread_order(std::vector<std::size_t> units) {
-  std::size_t bits = 0;
-  while ((std::size_t{1} << bits) < units.size()) ++bits;
+// Units in the order in which they become resident. What comes first in a pass is sent for before
+// anything else is: it comes last here, and is streamed.
+std::vector<std::size_t> resident_order(const std::vector<std::size_t>& units) {
   std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < (std::size_t{1} << bits); ++i) {
-    std::size_t reversed = 0;
-    for (std::size_t b = 0; b < bits; ++b) reversed |= ((i >> b) & 1) << (bits - 1 - b);
-    if (reversed < units.size()) order.push_back(units[units.size() - 1 - reversed]);
+  for (const std::size_t i : spread_order(units.size())) {
+    order.push_back(units[units.size() - 1 - i]);
   }
   return order;
 }
+
+}  // namespace
 
 Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
                        const WorkloadPasses& passes, std::size_t slot_bytes)
@@ -59,7 +56,7 @@ Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const
   }
   for (std::size_t k = 0; k < kKinds; ++k) {
     Kind& kind = kinds_[k];
-    kind.order = spread_order(free[k]);
+    kind.order = resident_order(free[k]);
     kind.sums.resize(kind.order.size() + 1);
     Sums resident;
     for (std::size_t i = 0; i < kind.order.size(); ++i) {

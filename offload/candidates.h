@@ -13,10 +13,6 @@
 
 namespace sluice {
 
-// Units in the order in which they become resident: every beginning of it is spread evenly along
-// the layers, so that copies of the others have time to run between them.
-std::vector<std::size_t> spread_order(std::vector<std::size_t> units);
-
 // A choice of resident units: the first so many of each kind, in that order, beside those pinned.
 struct Candidate {
   std::size_t attention = 0;

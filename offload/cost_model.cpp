@@ -54,7 +54,8 @@ class Replay {
         pieces_(pieces),
         spans_(spans),
         ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
-        free_(ready_.size(), 0.0) {}
+        free_(ready_.size(), 0.0),
+        buffer_free_(std::max<std::size_t>(plan.disk_buffers, 1), 0.0) {}
 
   void play(const std::vector<Step>& steps) {
     for (const Step& step : steps) {
@@ -92,11 +93,36 @@ class Replay {
 
   void copy(std::uint32_t piece) {
     const std::size_t slot = sent_++ % ready_.size();
-    const double begin = std::max(link_, free_[slot]);
+    double begin = std::max(link_, free_[slot]);
+    const bool on_disk = schedule_.on_disk[piece];
+    if (on_disk) {
+      now_ = std::max(now_, read(piece));  // the engine waits before it gives more work
+      begin = std::max(begin, now_);
+    }
     link_ = begin + transfer_seconds(hardware_.to_device, schedule_.pieces[piece].size_bytes);
     ready_[slot] = link_;
     copies_.push_back({begin, link_});
     tell(Lane::kLink, piece, begin, link_);
+    if (on_disk) release_buffer(piece, link_);
+  }
+
+  // When a piece is in its buffer. Parts are read in order, ahead as far as buffers allow; what
+  // the disk takes to begin shows only where it had nothing to do.
+  double read(std::uint32_t piece) {
+    const LinkSpeed& disk = hardware_.disk;
+    if (disk.bytes_per_second <= 0.0) return 0.0;
+    if (schedule_.part[piece] != piece) return disk_;  // came with one before
+    const double free = buffer_free_[reads_ % buffer_free_.size()];
+    const double begin = std::max(disk_, free);
+    disk_ = begin + (free > disk_ ? disk.latency_seconds : 0.0) +
+            static_cast<double>(schedule_.part_bytes(piece)) / disk.bytes_per_second;
+    tell(Lane::kDisk, piece, begin, disk_);
+    return disk_;
+  }
+
+  // The piece has been used.
+  void release_buffer(std::uint32_t piece, double seconds) {
+    if (schedule_.ends_part(piece)) buffer_free_[reads_++ % buffer_free_.size()] = seconds;
   }
 
   void compute(std::uint32_t piece) {
@@ -120,8 +146,10 @@ class Replay {
     now_ += hardware_.turn_seconds;
     const double begin = now_;
     const std::size_t unit = schedule_.pieces[first].unit;
-    for (std::size_t p = first; p < schedule_.unit[unit + 1]; ++p) {
+    for (std::uint32_t p = first; p < schedule_.unit[unit + 1]; ++p) {
+      if (schedule_.on_disk[p]) now_ = std::max(now_, read(p));
       work(pieces_.host[p], hardware_.host.share_beside_copies);
+      if (schedule_.on_disk[p]) release_buffer(p, now_);
     }
     tell(Lane::kHost, first, begin, now_);
     now_ = over_link(hardware_.to_device, size_.tokens * row_bytes());
@@ -173,6 +201,9 @@ class Replay {
   std::size_t past_ = 0;  // copies that were through by now
   std::size_t sent_ = 0;
   std::size_t taken_ = 0;
+  std::vector<double> buffer_free_;  // [disk_buffers]
+  std::size_t reads_ = 0;
+  double disk_ = 0.0;  // when its reads so far are through
   double link_ = 0.0;  // when its copies so far are through
   double now_ = 0.0;   // of what computes
 };

@@ -8,14 +8,6 @@
 #include "memory/units.h"
 
 namespace sluice {
-namespace {
-
-std::size_t host_logit_rows(const Plan& plan) {
-  return std::max(plan.workload.sequences, plan.largest_pass().logit_rows);
-}
-
-}  // namespace
-
 Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& plan, Device& device,
                Ops& ops, EngineOptions options)
     : layout_(layout),
@@ -27,7 +19,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
       input_bytes_(align_up(plan_.largest_pass().input_bytes(layout.config))),
       arena_(device, plan_.bytes.arena()),
       store_(store_bytes(layout, plan_)),
-      staging_(2 * input_bytes_ + host_logit_rows(plan_) * layout.config.vocab * sizeof(float)),
+      staging_(plan_.host_bytes.staging),
       host_logits_(reinterpret_cast<float*>(staging_.data() + 2 * input_bytes_)),
       pages_(plan_.kv.pages),
       sequences_(plan_.workload.sequences),
@@ -53,6 +45,10 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   lend_workspace(ops);
   model_ = std::make_unique<Model>(layout, ops, workspace_);
   if (plan_.host_tokens() > 0) start_host();
+  if (plan_.disk_buffers > 0) {
+    disk_ = std::make_unique<DiskStage>(file, layout, plan_, schedule_, device);
+    if (warning_.empty()) warning_ = disk_->warning();
+  }
   for (const Step& step : schedule_.prologue) run_copy(step);
   load_seconds_ = now_seconds() - begin;
 }
@@ -167,6 +163,7 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
 void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) {
   const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
+  if (disk_ != nullptr) disk_->begin_pass(shape.logit_rows > 0);
   if (route < plan_.routes.size()) host_->begin_pass(shape, staged);
   for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
@@ -199,8 +196,19 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
 
 void Engine::run_copy(const Step& step) {
   const Piece& piece = schedule_.pieces[step.piece];
-  streamer_->send(weights_.units[piece.unit] + piece.begin_bytes, piece.size_bytes,
-                  trace_.open(Lane::kLink, step.piece));
+  const bool read = schedule_.on_disk[step.piece];
+  const std::byte* from =
+      read ? take_read(step.piece) : weights_.units[piece.unit] + piece.begin_bytes;
+  streamer_->send(from, piece.size_bytes, trace_.open(Lane::kLink, step.piece));
+  if (read) disk_->release(*streamer_);
+}
+
+// Waits for the disk: work that is given behind this waits too.
+const std::byte* Engine::take_read(std::uint32_t piece) {
+  Span span;
+  const std::byte* from = disk_->take(piece, &span);
+  if (span.end_seconds > 0.0) trace_.add_disk(piece, span);
+  return from;
 }
 
 void Engine::run_compute(const Step& step) {
@@ -228,8 +236,14 @@ void Engine::run_host(const Step& step, const PassShape& shape, std::byte* stage
   host_turn_->synchronize();
   const double begin = now_seconds();
   const std::size_t unit = schedule_.pieces[step.piece].unit;
-  for (std::size_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
-    host_->run(schedule_.pieces[p], weights_.units[unit] + schedule_.pieces[p].begin_bytes);
+  for (std::uint32_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
+    const Piece& piece = schedule_.pieces[p];
+    if (!schedule_.on_disk[p]) {
+      host_->run(piece, weights_.units[unit] + piece.begin_bytes);
+      continue;
+    }
+    host_->run(piece, take_read(p));
+    disk_->release();
   }
   trace_.add_host(step.piece, {begin, now_seconds()});
   device_.copy(*compute_, Direction::kToDevice, there, staged, bytes);
@@ -259,6 +273,7 @@ EngineCounters Engine::counters() const {
   counters.copy_seconds = trace_.copy_seconds();
   counters.compute_seconds = trace_.compute_seconds();
   counters.host_seconds = trace_.host_seconds();
+  counters.disk_seconds = trace_.disk_seconds();
   return counters;
 }
 

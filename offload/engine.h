@@ -15,6 +15,7 @@
 #include "memory/arena.h"
 #include "memory/host_store.h"
 #include "memory/kv_pages.h"
+#include "offload/disk_stage.h"
 #include "offload/host_worker.h"
 #include "offload/loader.h"
 #include "offload/pass_input.h"
@@ -40,6 +41,7 @@ struct EngineCounters {
   double copy_seconds = 0.0;     // the link was busy with weights
   double compute_seconds = 0.0;  // the device was busy computing
   double host_seconds = 0.0;     // the host was busy computing its units
+  double disk_seconds = 0.0;     // the disk was busy reading weights
 };
 
 // Owns all memory of a run: the arena on the device, the weights in host memory, the pages. After
@@ -53,7 +55,8 @@ class Engine {
 
   // Runs the feeds' tokens, as many passes as it takes; sequences may differ in length. Afterwards
   // logits(i) [vocab] are those of the last token of feed i, until the next call. Throws
-  // Error{kUsage} for a token that the vocabulary lacks or a sequence that passes its context.
+  // Error{kUsage} for a token that the vocabulary lacks or a sequence that passes its context, and
+  // Error{kIo} when the file can no longer be read: the engine is of no use then.
   void feed(std::span<const Feed> feeds);
   std::span<const float> logits(std::size_t feed) const;
 
@@ -71,7 +74,9 @@ class Engine {
   const Arena& arena() const { return arena_; }
   // Over the link since loading, both ways.
   std::size_t link_bytes() const { return streamer_->link_bytes() + other_link_bytes_; }
-  std::size_t host_bytes() const { return store_.size_bytes() + staging_.size_bytes(); }
+  // From the disk since loading.
+  std::size_t disk_bytes() const { return disk_ == nullptr ? 0 : disk_->read_bytes(); }
+  std::size_t host_bytes() const { return plan_.host_bytes.total(); }
   const std::string& warning() const { return warning_; }
   const Trace& trace() const { return trace_; }
   double load_seconds() const { return load_seconds_; }
@@ -83,6 +88,7 @@ class Engine {
   void run(std::span<const Feed> feeds, const LogitsSink* sink);
   void run_pass(const PassShape& shape, std::byte* staged, float* logits);
   void run_copy(const Step& step);
+  const std::byte* take_read(std::uint32_t piece);
   void run_compute(const Step& step);
   void run_host(const Step& step, const PassShape& shape, std::byte* staged);
   void show_logits(const LogitsSink& sink) const;
@@ -103,6 +109,7 @@ class Engine {
   Workspace workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<HostWorker> host_;  // null: the host computes no units
+  std::unique_ptr<DiskStage> disk_;   // null: none lie on the disk
   std::unique_ptr<Event> host_turn_;
   PagePool pages_;
   std::vector<Sequence> sequences_;

@@ -52,6 +52,7 @@ struct Hardware {
   ComputeRates host;
   LinkSpeed to_device;
   LinkSpeed to_host;
+  LinkSpeed disk;             // without a speed: unknown, and taken to cost nothing
   double turn_seconds = 0.0;  // to hand the residual stream from one place to the other
   double pass_seconds = 0.0;  // between two passes, beside their steps
 };

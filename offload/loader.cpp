@@ -29,14 +29,15 @@ struct Rows {
 
 class Loader {
  public:
-  Loader(const ModelFile& file, const ModelLayout& layout, Device& device, const Progress& progress,
-         const std::atomic<bool>* stop)
+  Loader(const ModelFile& file, const ModelLayout& layout, const Plan& plan, Device& device,
+         const Progress& progress, const std::atomic<bool>* stop)
       : file_(file),
         layout_(layout),
         device_(device),
         progress_(progress),
         stop_(stop),
-        total_bytes_(layout.units_bytes()),
+        forgets_(plan.disk_buffers > 0),
+        total_bytes_(layout.units_bytes() - plan.disk_bytes(layout)),
         half_bytes_(half_bytes(layout)),
         staging_(2 * half_bytes_),
         sent_{device.make_event(), device.make_event()},
@@ -70,6 +71,15 @@ class Loader {
 
   void finish() {
     for (const auto& event : sent_) event->synchronize();
+  }
+
+  // What the system has read ahead of what was wanted, too.
+  void forget_files() {
+    if (!forgets_) return;
+    for (const UnitInfo& unit : layout_.units) {
+      const MappedFile& file = file_.file(unit.matrices.front().tensor->file);
+      file.forget(0, file.bytes().size());
+    }
   }
 
   std::size_t link_bytes() const { return link_bytes_; }
@@ -153,7 +163,10 @@ class Loader {
         }
       }
     });
-    if (failed == range.panels) return;
+    if (failed == range.panels) {
+      if (forgets_) file.forget(matrix.tensor->begin_bytes, matrix.tensor->size_bytes);
+      return;
+    }
     const Rows rows = rows_of(failed, failed + 1);
     file.check_read(rows.begin_bytes, rows.bytes);
     pack_range(matrix, range, to);  // what stood in the way has gone
@@ -164,6 +177,7 @@ class Loader {
   Device& device_;
   const Progress& progress_;
   const std::atomic<bool>* stop_;
+  bool forgets_;  // what it has read: memory is short
   std::size_t total_bytes_;
   std::size_t done_bytes_ = 0;
   std::size_t link_bytes_ = 0;
@@ -179,7 +193,8 @@ class Loader {
 std::size_t store_bytes(const ModelLayout& layout, const Plan& plan) {
   std::size_t total = 0;
   for (std::size_t unit = 0; unit < layout.units.size(); ++unit) {
-    if (plan.placement[unit] != Placement::kResident) {
+    const Placement where = plan.placement[unit];
+    if (where == Placement::kHost || where == Placement::kInPlace) {
       total += align_up(layout.units[unit].size_bytes);
     }
   }
@@ -190,7 +205,7 @@ LoadedWeights load_weights(const ModelFile& file, const ModelLayout& layout, con
                            Device& device, Arena& arena, std::byte* store, const Progress& progress,
                            const std::atomic<bool>* stop) {
   LoadedWeights loaded{};
-  Loader loader(file, layout, device, progress, stop);
+  Loader loader(file, layout, plan, device, progress, stop);
   loaded.vectors = arena.lend_array<float>(layout.vector_floats, "norm weights");
   loader.vectors(loaded.vectors);
   for (std::size_t unit = 0; unit < layout.units.size(); ++unit) {
@@ -198,6 +213,8 @@ LoadedWeights load_weights(const ModelFile& file, const ModelLayout& layout, con
     if (plan.placement[unit] == Placement::kResident) {
       loaded.units.push_back(arena.lend(bytes, layout.units[unit].name()));
       loader.pack_and_send(unit, loaded.units.back());
+    } else if (plan.placement[unit] == Placement::kDisk) {
+      loaded.units.push_back(nullptr);
     } else {
       loaded.units.push_back(store);
       loader.pack_in_place(unit, store);
@@ -205,6 +222,7 @@ LoadedWeights load_weights(const ModelFile& file, const ModelLayout& layout, con
     }
   }
   loader.finish();
+  loader.forget_files();
   loaded.link_bytes = loader.link_bytes();
   return loaded;
 }

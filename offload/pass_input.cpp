@@ -22,6 +22,7 @@ PassInputBuilder::PassInputBuilder(const ModelFile& file, const ModelLayout& lay
                                    PagePool& pages)
     : file_(file), layout_(layout), plan_(plan), sequences_(sequences), pages_(pages) {
   parts_.reserve(plan.workload.sequences);
+  embedding_.resize(row_bytes(layout.embedding->type, layout.config.width));
 }
 
 void PassInputBuilder::begin(std::span<const Feed> feeds, bool all_logits) {
@@ -117,10 +118,9 @@ void PassInputBuilder::fill_token(const PassInput& input, std::size_t at, std::i
                                   std::size_t position, const Sequence& sequence) {
   const ModelConfig& c = layout_.config;
   const TensorInfo& embedding = *layout_.embedding;
-  const std::byte* rows = file_.tensor_bytes(embedding).data();
-  decode_row(embedding.type,
-             rows + static_cast<std::size_t>(token) * row_bytes(embedding.type, c.width), c.width,
-             input.residual + at * c.width);
+  const std::size_t begin = static_cast<std::size_t>(token) * embedding_.size();
+  file_.file(embedding.file).check_read(embedding.begin_bytes + begin, embedding_);
+  decode_row(embedding.type, embedding_.data(), c.width, input.residual + at * c.width);
   float* rotation = input.rotations + at * c.rope_dims;
   for (const double frequency : c.rope_frequencies) {
     const double angle = static_cast<double>(position) * frequency;

@@ -32,7 +32,8 @@ struct PassPart {
 // Results don't depend on the cuts. Allocates nothing after construction.
 class PassInputBuilder {
  public:
-  // Borrows all of it; embeddings are read from the file.
+  // Borrows all of it; embeddings are read from the file, by position: a page that is mapped would
+  // count as ours, and one that the file no longer has would be a fault rather than an Error{kIo}.
   PassInputBuilder(const ModelFile& file, const ModelLayout& layout, const Plan& plan,
                    std::vector<Sequence>& sequences, PagePool& pages);
 
@@ -62,6 +63,7 @@ class PassInputBuilder {
   std::size_t feed_ = 0;   // the first not done
   std::size_t token_ = 0;  // of that feed
   std::vector<PassPart> parts_;
+  std::vector<std::byte> embedding_;  // of one token, as it lies in the file
 };
 
 }  // namespace sluice

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "layers/pieces.h"
+#include "memory/disk_reader.h"
 #include "memory/units.h"
+#include "offload/host_worker.h"
 
 namespace sluice {
 
@@ -35,11 +38,51 @@ std::size_t Plan::streamed_bytes(const ModelLayout& model, std::size_t tokens) c
   const std::size_t route = route_of(tokens);
   std::size_t total = 0;
   for (std::size_t unit = 0; unit < placement.size(); ++unit) {
-    const bool streamed = placement[unit] == Placement::kHost && !by_host(unit, route);
+    const bool streamed = is_outside(placement[unit]) && !by_host(unit, route);
     if (streamed) total += model.units[unit].size_bytes;
   }
   return total;
 }
+
+std::size_t Plan::disk_bytes(const ModelLayout& model) const {
+  std::size_t total = 0;
+  for (std::size_t unit = 0; unit < placement.size(); ++unit) {
+    if (placement[unit] == Placement::kDisk) total += model.units[unit].size_bytes;
+  }
+  return total;
+}
+
+std::size_t Plan::host_logit_rows() const {
+  return std::max(workload.sequences, largest_pass().logit_rows);
+}
+
+namespace {
+
+HostBytes count_host_bytes(const ModelLayout& model, const Plan& plan) {
+  HostBytes bytes;
+  const std::size_t input = align_up(plan.largest_pass().input_bytes(model.config));
+  bytes.staging = 2 * input + plan.host_logit_rows() * model.config.vocab * sizeof(float);
+  if (plan.host_tokens() > 0) {
+    bytes.work = host_work_bytes(model, plan) + model.vector_floats * sizeof(float);
+  }
+  std::size_t largest_panel = 0;
+  for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+    const UnitInfo& info = model.units[unit];
+    const Placement where = plan.placement[unit];
+    if (where == Placement::kDisk) {
+      largest_panel = std::max(largest_panel, largest_panel_bytes(info));
+    } else if (where != Placement::kResident) {
+      bytes.store += align_up(info.size_bytes);
+    }
+  }
+  if (largest_panel > 0) {
+    bytes.disk = plan.disk_buffers * align_up(plan.disk_buffer_bytes) +
+                 DiskReader::memory_bytes(plan.disk_buffer_bytes, largest_panel);
+  }
+  return bytes;
+}
+
+}  // namespace
 
 void count_bytes(const ModelLayout& model, Plan& plan) {
   const WorkspaceSizes sizes = workspace_sizes(model, plan.precision, plan.largest_pass());
@@ -60,6 +103,7 @@ void count_bytes(const ModelLayout& model, Plan& plan) {
       plan.bytes.resident += align_up(model.units[unit].size_bytes);
     }
   }
+  plan.host_bytes = count_host_bytes(model, plan);
 }
 
 }  // namespace sluice

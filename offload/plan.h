@@ -47,7 +47,8 @@ struct PlanLimits {
   // Units that it takes in small passes; none: as many as pay.
   std::optional<std::size_t> host_units{};
   std::optional<std::size_t> resident_units{};
-  std::vector<Pin> pins{};  // [units], or empty
+  std::vector<Pin> pins{};                  // [units], or empty
+  std::optional<std::size_t> host_bytes{};  // of host memory; none: it holds all weights
 };
 
 // Where a unit lives.
@@ -55,7 +56,12 @@ enum class Placement : std::uint8_t {
   kResident,  // on the device from start to end
   kHost,      // in host memory: streamed through a slot, or computed where it lies
   kInPlace,   // in host memory, which is the device's own
+  kDisk,      // in its file: read in every pass, then as a unit in host memory
 };
+// Not on the device: streamed, or computed by the host.
+constexpr bool is_outside(Placement p) {
+  return p == Placement::kHost || p == Placement::kDisk;
+}
 
 // How passes of up to some number of tokens go about units in host memory.
 struct Route {
@@ -90,6 +96,16 @@ struct PlanBytes {
   std::size_t total() const { return arena() + context; }
 };
 
+// Host memory by purpose.
+struct HostBytes {
+  std::size_t store = 0;    // units
+  std::size_t disk = 0;     // buffers for pieces from the disk, and what their rows are read into
+  std::size_t staging = 0;  // inputs of passes, and logits
+  std::size_t work = 0;     // where the host computes its units, norms and biases included
+
+  std::size_t total() const { return store + disk + staging + work; }
+};
+
 struct Plan {
   Workload workload;
   std::optional<std::size_t> limit_bytes;
@@ -97,11 +113,15 @@ struct Plan {
   std::size_t segment_tokens = 1;  // tokens of a pass, at most
   std::size_t slots = 0;           // 0: nothing is streamed
   std::size_t slot_bytes = 0;
+  std::size_t disk_buffers = 0;       // in host memory; 0: nothing lies on the disk
+  std::size_t disk_buffer_bytes = 0;  // of each, slot_bytes or more
   KvLayout kv;
   Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
   std::vector<Route> routes;         // by tokens, ascending; larger passes stream everything
   PlanBytes bytes;
+  HostBytes host_bytes;
+  std::optional<std::size_t> host_limit_bytes;
   Prediction predicted;
 
   // The most that a pass brings.
@@ -119,9 +139,13 @@ struct Plan {
   std::size_t host_tokens() const { return routes.empty() ? 0 : routes.back().tokens; }
   // In a pass of so many tokens that wants logits.
   std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
+  // Read from the disk in a pass that wants logits.
+  std::size_t disk_bytes(const ModelLayout& model) const;
+  // Of logits that come back to the host.
+  std::size_t host_logit_rows() const;
 };
 
-// Fills in plan.bytes from everything else, but for context, which it keeps.
+// Fills in plan.bytes and plan.host_bytes from everything else, but for context, which it keeps.
 void count_bytes(const ModelLayout& model, Plan& plan);
 
 }  // namespace sluice

@@ -32,7 +32,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
   std::vector<std::size_t> pinned;
   std::vector<std::size_t> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    if (plan.placement[unit] != Placement::kHost) continue;
+    if (!is_outside(plan.placement[unit])) continue;
     if (model.units[unit].kind != UnitKind::kFeedForward) continue;
     const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
     if (pin == Pin::kByHost) pinned.push_back(unit);

@@ -4,15 +4,34 @@
 
 namespace sluice {
 
+bool Schedule::ends_part(std::uint32_t piece) const {
+  return piece + 1 == pieces.size() || part[piece + 1] != part[piece];
+}
+
+std::size_t Schedule::part_bytes(std::uint32_t piece) const {
+  std::uint32_t last = piece;
+  while (!ends_part(last)) ++last;
+  const Piece& end = pieces[last];
+  return end.begin_bytes + end.size_bytes - pieces[part[piece]].begin_bytes;
+}
+
 Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
   Schedule schedule;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    const bool outside = plan.placement[unit] == Placement::kHost;
+    const bool outside = is_outside(plan.placement[unit]);
+    const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
     schedule.unit.push_back(schedule.pieces.size());
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes)) {
+      const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
+      const std::size_t end = piece.begin_bytes + piece.size_bytes;
+      const bool begins_part =
+          !on_disk || piece.begin_bytes == 0 ||
+          end - schedule.pieces[schedule.part.back()].begin_bytes > plan.disk_buffer_bytes;
+      schedule.part.push_back(begins_part ? index : schedule.part.back());
       schedule.pieces.push_back(std::move(piece));
       schedule.outside.push_back(outside);
+      schedule.on_disk.push_back(on_disk);
     }
   }
   schedule.unit.push_back(schedule.pieces.size());
@@ -24,7 +43,7 @@ std::vector<Step> make_prologue(const ModelLayout& model, const Plan& plan,
                                 const Schedule& schedule) {
   std::vector<Step> prologue;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    if (plan.placement[unit] != Placement::kHost) continue;
+    if (!is_outside(plan.placement[unit])) continue;
     if (model.units[unit].kind == UnitKind::kHead || !plan.always_streamed(unit)) break;
     for (std::size_t piece = schedule.unit[unit]; piece < schedule.unit[unit + 1]; ++piece) {
       if (prologue.size() == plan.slots) return prologue;
@@ -53,9 +72,21 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
 
   std::size_t issued = schedule.prologue.size();  // by the pass before
   std::size_t unread = issued;
+  // The next unit that the host computes from the disk.
+  std::size_t host_reads = 0;
+  const auto skip_to_host_read = [&](std::size_t from) {
+    host_reads = from;
+    while (host_reads < units &&
+           !(how(host_reads) == How::kByHost && plan.placement[host_reads] == Placement::kDisk)) {
+      ++host_reads;
+    }
+  };
+  skip_to_host_read(0);
   std::vector<Step> steps;
   const auto fill_slots = [&] {
     for (; unread < plan.slots && issued < copies.size(); ++unread) {
+      const std::uint32_t piece = copies[issued].piece;
+      if (schedule.on_disk[piece] && schedule.pieces[piece].unit > host_reads) break;
       steps.push_back(copies[issued++]);
     }
   };
@@ -66,6 +97,10 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
     const auto first = static_cast<std::uint32_t>(schedule.unit[unit]);
     if (this_one == How::kByHost) {
       steps.push_back({StepKind::kHost, first});
+      if (unit == host_reads) {
+        skip_to_host_read(unit + 1);
+        fill_slots();
+      }
       continue;
     }
     for (std::uint32_t piece = first; piece < schedule.unit[unit + 1]; ++piece) {

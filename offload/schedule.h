@@ -27,11 +27,23 @@ struct Step {
 // slot has been read, the next piece of this pass, or of the one after it, is sent for. Between two
 // passes those pieces are already on their way with which every pass begins to stream, whatever its
 // route; the head's are sent for once it is known that a pass wants logits.
+//
+// Pieces on the disk are wanted in their order in every pass, so that they can be read ahead, into
+// a ring of buffers, whatever the passes' routes: as many of a unit together as a buffer holds,
+// when one is free. That takes no step. A copy of one is never issued for the next pass, for it may
+// have to wait for the disk, and this pass would with it; nor before the host has computed a unit
+// that is read earlier.
 struct Schedule {
-  std::vector<Piece> pieces;      // of all units, in order
-  std::vector<bool> outside;      // [pieces]: not on the device; streamed, or computed by the host
-  std::vector<std::size_t> unit;  // [units + 1]: the first piece of each
-  std::vector<Step> prologue;     // copies before the first pass
+  std::vector<Piece> pieces;  // of all units, in order
+  std::vector<bool> outside;  // [pieces]: not on the device; streamed, or computed by the host
+  std::vector<bool> on_disk;  // [pieces]: and not in host memory either
+  std::vector<std::uint32_t> part;  // [pieces]: the first of those that it is read together with
+  std::vector<std::size_t> unit;    // [units + 1]: the first piece of each
+  std::vector<Step> prologue;       // copies before the first pass
+
+  // Of a piece on the disk, whether those that it is read with end there; and their bytes.
+  bool ends_part(std::uint32_t piece) const;
+  std::size_t part_bytes(std::uint32_t piece) const;
 };
 
 Schedule make_schedule(const ModelLayout& model, const Plan& plan);

@@ -25,6 +25,9 @@ class Streamer {
   // The taken piece has been read by the work given so far.
   void release();
 
+  // Marks the copies sent so far.
+  void record(Event& event) { link_->record(event); }
+
   std::size_t link_bytes() const { return link_bytes_; }
 
  private:

@@ -26,6 +26,11 @@ Span* Trace::open_download(std::uint32_t piece) {
   return keep_ ? downloads_.open({Lane::kLinkDown, piece, {}}) : nullptr;
 }
 
+void Trace::add_disk(std::uint32_t piece, const Span& span) {
+  disk_seconds_ += span.end_seconds - span.begin_seconds;
+  if (keep_) kept_.push_back({Lane::kDisk, piece, span});
+}
+
 Span* Trace::open_pass(const PassSize& size) {
   return keep_ ? passes_.open({size, {}}) : nullptr;
 }

@@ -11,8 +11,8 @@
 namespace sluice {
 
 // kLink goes to the device, kLinkDown comes back from it.
-enum class Lane : std::uint8_t { kCompute, kLink, kLinkDown, kHost };
-inline constexpr std::size_t kLaneCount = 4;
+enum class Lane : std::uint8_t { kCompute, kLink, kLinkDown, kHost, kDisk };
+inline constexpr std::size_t kLaneCount = 5;
 
 struct TraceEntry {
   Lane lane;
@@ -46,6 +46,8 @@ class Trace {
   Span* open(Lane lane, std::uint32_t piece);
   // The host has computed the unit of a piece: its spans are complete at once.
   void add_host(std::uint32_t piece, const Span& span);
+  // A piece has come from the disk.
+  void add_disk(std::uint32_t piece, const Span& span);
   // The next are kept alone, and null where the trace isn't. Of what comes back over the link:
   Span* open_download(std::uint32_t piece);
   Span* open_pass(const PassSize& size);
@@ -66,6 +68,7 @@ class Trace {
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
   double host_seconds() const { return host_seconds_; }
+  double disk_seconds() const { return disk_seconds_; }
   // What is kept, of what is settled; a lane's are in order.
   const std::vector<TraceEntry>& entries() const { return kept_; }
   const std::vector<TracedPass>& passes() const { return kept_passes_; }
@@ -98,6 +101,7 @@ class Trace {
   Ring computes_;
   std::size_t taken_ = 0;
   double host_seconds_ = 0.0;
+  double disk_seconds_ = 0.0;
   std::vector<TraceEntry> kept_;
   std::vector<TracedPass> kept_passes_;
   Open<TraceEntry> downloads_;

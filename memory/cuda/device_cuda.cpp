@@ -97,6 +97,11 @@ class CudaEvent final : public Event {
     check_cuda(answer, "waiting for the GPU");
     device_.settle_stamps();
   }
+  bool reached() override {
+    const cudaError_t answer = query(event_);
+    if (answer != cudaErrorNotReady) check_cuda(answer, "waiting for the GPU");
+    return answer == cudaSuccess;
+  }
   cudaEvent_t handle() const { return event_; }
 
  private:

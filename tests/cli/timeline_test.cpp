@@ -227,7 +227,7 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
     CHECK(sizes[i]["logits"] == (i < 2 ? 0 : 1));
   }
   CHECK(spans["measured compute"] == spans["predicted compute"]);
-  CHECK(stats["decode_pass_lanes"].size() == 3);
+  CHECK(stats["decode_pass_lanes"].size() == 4);
   CHECK(stats["decode_passes"] == 5);
   CHECK(stats.contains("late_lane"));
   const std::string svg = read_text(folder / "t.svg");

@@ -240,3 +240,39 @@ TEST_CASE("engine on a GPU: answers are no further from Transformers' than sim's
     }
   }
 }
+
+TEST_CASE("engine on a GPU: tokens are sim's with units anywhere, on the disk too") {
+  for (const char* name : {"quants", "f16"}) {
+    CAPTURE(name);
+    const TinyReference& reference = tiny_reference(name);
+    const TestModel model(reference.gguf);
+    const std::vector<std::int32_t> prompt = prompt_of(reference, 30);
+    PlanLimits limits;
+    limits.precision = Precision::kHigh;
+    const Generated truth = on_sim(model, limits, prompt);
+    for (const std::size_t buffers : {1, 3}) {
+      fake_cuda::reset({.seed = 40 + buffers});
+      {
+        const std::unique_ptr<Gpu> gpu = open_gpu(0);
+        PlanLimits here = limits_on(*gpu, limits);
+        here.host_units = 1;
+        const Workload workload = generating(prompt.size(), kGenerated);
+        here.device_bytes = smallest_limit_bytes(model.layout, workload, here) + 30'000;
+        Plan plan = model.plan(workload, here);
+        for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+          if (is_outside(plan.placement[unit]) && unit % 3 != 0) {
+            plan.placement[unit] = Placement::kDisk;
+          }
+        }
+        plan.disk_buffers = buffers;
+        plan.disk_buffer_bytes = 2 * plan.slot_bytes;
+        count_bytes(model.layout, plan);
+        Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
+        const Generated got = generate(engine, prompt, kGenerated, &truth);
+        CHECK(got.tokens == truth.tokens);
+        CHECK(engine.disk_bytes() > 0);
+      }
+      check_clean();
+    }
+  }
+}

@@ -1,6 +1,7 @@
 // The steady state allocates nothing: every operator new of this binary is counted.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -50,10 +51,19 @@ TEST_CASE("engine: passes allocate nothing once they have been through once") {
   const TestModel model(reference.gguf);
   const Workload workload{
       .sequences = 3, .prompt_tokens = 40, .max_tokens = 100, .context_tokens = 300};
-  for (const bool in_place : {false, true}) {
+  enum class Kind { kStreamed, kInPlace, kDisk };
+  for (const Kind kind : {Kind::kStreamed, Kind::kInPlace, Kind::kDisk}) {
+    const bool in_place = kind == Kind::kInPlace;
     PlanLimits limits{.in_place = in_place};
     if (!in_place) limits.device_bytes = smallest_limit_bytes(model.layout, workload, {}) + 50'000;
-    TestEngine test(model, model.plan(workload, limits), {}, in_place);
+    Plan plan = model.plan(workload, limits);
+    if (kind == Kind::kDisk) {
+      std::ranges::replace(plan.placement, Placement::kHost, Placement::kDisk);
+      plan.disk_buffers = 3;
+      plan.disk_buffer_bytes = 2 * plan.slot_bytes;
+      count_bytes(model.layout, plan);
+    }
+    TestEngine test(model, plan, {}, in_place);
     const auto feed_all = [&](std::span<const std::int32_t> tokens) {
       const Feed feeds[] = {{0, tokens}, {1, tokens.first(tokens.size() / 2 + 1)}, {2, tokens}};
       test.engine.feed(feeds);
@@ -67,7 +77,7 @@ TEST_CASE("engine: passes allocate nothing once they have been through once") {
     for (std::size_t s = 0; s < 3; ++s) test.engine.truncate(s, 0);
     feed_all(reference.ids);
     for (int token = 0; token < 100; ++token) feed_all({&reference.ids[0], 1});
-    CAPTURE(in_place);
+    CAPTURE(kind);
     CHECK(allocations.load() == before);
   }
 }

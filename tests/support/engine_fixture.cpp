@@ -6,6 +6,7 @@ Hardware test_hardware() {
   Hardware hardware;
   hardware.to_device = {.bytes_per_second = 10e9, .latency_seconds = 5e-6};
   hardware.to_host = hardware.to_device;
+  hardware.disk = {.bytes_per_second = 2e9, .latency_seconds = 100e-6};
   for (const DType type : kAllDTypes) {
     hardware.device.products[static_cast<std::size_t>(type)] =
         ProductRate::roofline(type, 40e9, 500e9);

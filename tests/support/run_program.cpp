@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
@@ -23,6 +24,15 @@ std::string read_whole(const std::filesystem::path& path) {
 void redirect(int to, const std::string& path, int flags) {
   const int file = open(path.c_str(), flags, 0600);
   if (file < 0 || dup2(file, to) < 0) _exit(126);
+}
+
+// Of a process so far, as the system keeps it; 0 when it has ended.
+std::size_t resident_peak_bytes(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoul(line.substr(6)) * 1024;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -54,9 +64,17 @@ ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOpt
     kill(child, SIGINT);
   }
   int status = 0;
-  waitpid(child, &status, 0);
+  std::size_t peak_bytes = 0;
+  if (options.watch_memory) {
+    while (waitpid(child, &status, WNOHANG) == 0) {
+      peak_bytes = std::max(peak_bytes, resident_peak_bytes(child));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  } else {
+    waitpid(child, &status, 0);
+  }
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-          options.out_path.empty() ? read_whole(out) : std::string(), read_whole(err)};
+          options.out_path.empty() ? read_whole(out) : std::string(), read_whole(err), peak_bytes};
 }
 
 }  // namespace sluice::testing
