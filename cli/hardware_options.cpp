@@ -40,6 +40,12 @@ void add_hardware(CLI::App& app, HardwareOptions& options) {
                  "sluice hardware lists (default: " +
                      std::string(kDefaultHost) + ")")
       ->type_name("NAME");
+  app.add_option(
+         "--disk", options.disk,
+         "Where weights wait that the host's memory, or --ram, has no room for: a name that\n"
+         "sluice hardware lists (default: " +
+             std::string(kDefaultDisk) + ")")
+      ->type_name("NAME");
   add_hardware_files(app, options.files);
 }
 
@@ -57,10 +63,15 @@ void refuse_profiles(const HardwareOptions& options) {
 }
 
 void check_hardware(const HardwareOptions& options) {
-  if (options.host.empty() || !options.gpu.empty()) return;
-  throw Error(ErrorKind::kUsage, text("--host ", printable(options.host),
-                                      " is what stands beside a --gpu that is a name, such as "
-                                      "rtx-4090; give that too"));
+  if (!options.gpu.empty()) return;
+  const auto refuse_without_gpu = [](const char* option, const std::string& name) {
+    if (name.empty()) return;
+    throw Error(ErrorKind::kUsage, text(option, " ", printable(name),
+                                        " is what stands beside a --gpu that is a name, such as "
+                                        "rtx-4090; give that too"));
+  };
+  refuse_without_gpu("--host", options.host);
+  refuse_without_gpu("--disk", options.disk);
 }
 
 }  // namespace sluice

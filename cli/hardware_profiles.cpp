@@ -133,6 +133,10 @@ const LinkProfile& HardwareProfiles::link(std::string_view name, std::string_vie
   return require_profile(links, name, option, "link");
 }
 
+const DiskProfile& HardwareProfiles::disk(std::string_view name, std::string_view option) const {
+  return require_profile(disks, name, option, "disk");
+}
+
 std::filesystem::path user_hardware_folder() {
   const auto value = [](const char* name) {
     const char* found = std::getenv(name);

@@ -86,6 +86,7 @@ class HardwareProfiles {
   const GpuProfile& gpu(std::string_view name, std::string_view option) const;
   const HostProfile& host(std::string_view name, std::string_view option) const;
   const LinkProfile& link(std::string_view name, std::string_view option) const;
+  const DiskProfile& disk(std::string_view name, std::string_view option) const;
 
   std::vector<GpuProfile> gpus;
   std::vector<HostProfile> hosts;

@@ -10,25 +10,6 @@
 #include "memory/units.h"
 
 namespace sluice {
-namespace {
-
-// What the plan was made for, where that isn't this machine, and whether its memory is enough.
-std::string print_planned(const PlannedHardware& hardware, const ModelLayout& layout,
-                          const Plan& plan) {
-  std::string out = text("planned for ", hardware.describe(), "\n");
-  std::size_t host = 0;
-  for (std::size_t u = 0; u < plan.placement.size(); ++u) {
-    if (plan.placement[u] != Placement::kResident) host += layout.units[u].size_bytes;
-  }
-  const auto has = static_cast<std::size_t>(hardware.host.memory_bytes);
-  if (host > has) {
-    out += text("note: ", hardware.host.name, " has ", print_bytes(has), " of memory, and ",
-                print_bytes(host), " of weights are to wait there\n");
-  }
-  return out;
-}
-
-}  // namespace
 
 int plan_command(const PlanOptions& options) {
   const PlannedModel planned(options.on.model, options.weights);
@@ -42,8 +23,8 @@ int plan_command(const PlanOptions& options) {
   Hardware hardware;
   const Plan plan = plan_for(model, workload, target, &hardware);
   if (target.planned) {
-    std::cout << print_plan(model.layout, plan, "an estimate; a run measures it")
-              << print_planned(*target.planned, model.layout, plan);
+    std::cout << print_plan(model.layout, plan, "an estimate; a run measures it") << "planned for "
+              << target.planned->describe() << '\n';
   } else {
     std::cout << print_plan(model.layout, plan);
   }

@@ -74,6 +74,8 @@ Hardware PlannedHardware::rates(Precision precision) const {
   Hardware hardware =
       gpu_hardware(peak, precision, host_rates(host, precision, speed.bytes_per_second));
   hardware.turn_seconds = kTurnSeconds;
+  hardware.disk = {.bytes_per_second = disk.read_bytes_per_second,
+                   .latency_seconds = disk.latency_seconds};
   return hardware;
 }
 
@@ -89,6 +91,8 @@ PlannedHardware find_hardware(const HardwareOptions& options, std::optional<Link
   found.gpu = all.gpu(options.gpu, "--gpu");
   found.host =
       all.host(options.host.empty() ? kDefaultHost : std::string_view(options.host), "--host");
+  found.disk =
+      all.disk(options.disk.empty() ? kDefaultDisk : std::string_view(options.disk), "--disk");
   if (link) {
     found.link = *link;
     return found;

@@ -17,9 +17,12 @@ struct PlannedHardware {
   HostProfile host;
   LinkSpeed link;  // both ways
   std::string link_name;
+  DiskProfile disk;
 
   Hardware rates(Precision precision) const;
   std::size_t memory_bytes() const { return static_cast<std::size_t>(gpu.memory_bytes); }
+  // Of the host's memory, what weights may have: the system keeps some.
+  std::size_t host_bytes() const { return static_cast<std::size_t>(0.9 * host.memory_bytes); }
   std::size_t context_bytes() const { return static_cast<std::size_t>(gpu.context_bytes); }
   std::string describe() const;  // one line
 };

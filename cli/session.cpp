@@ -128,6 +128,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
       .host_computes = has_gpu || options.host_units.has_value() || options.host_pace.given(),
       .host_units = options.host_units,
       .host_bytes = options.ram_bytes};
+  if (target.planned && !options.ram_bytes) target.limits.host_bytes = target.planned->host_bytes();
   const bool names_link = !options.hardware.link.empty();
   const bool has_link = options.link || names_link;
   if (options.link) target.link = *options.link;

@@ -105,15 +105,23 @@ TEST_CASE("plan: files are planned for cards too, and links by name for sim") {
   CHECK(planned({"tiny"}).find("in place") != std::string::npos);
 }
 
-TEST_CASE("plan: a host whose memory is too small is told of") {
-  const std::string plan =
-      planned({"llama-3-70b", "--weights", "f16", "--gpu", "rtx-3060", "--vram", "4GiB"});
-  CHECK(plan.find("note: ddr5-5600-2ch has 64.0 GiB of memory") != std::string::npos);
+TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
+  const auto plan = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"llama-3-70b", "--weights", "f16", "--gpu", "rtx-3060",
+                                          "--vram",      "4GiB"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return planned(arguments);
+  };
+  CHECK(plan({}).find("buffers of the disk") != std::string::npos);
+  CHECK(plan({"--disk", "nvme-gen3"}) != plan({"--disk", "nvme-gen5"}));
+  CHECK(plan({"--ram", "200GiB"}).find("buffers of the disk") == std::string::npos);
 }
 
 TEST_CASE("plan: what can't be planned for is one line") {
   refused({"plan", "tiny", "--gpu", "rtx-9"}, 2, "rtx-4090");
   refused({"plan", "tiny", "--gpu", "-1"}, 2, "--gpu -1");
+  refused({"plan", "tiny", "--gpu", "t4", "--disk", "nvme-gen9"}, 2, "nvme-gen4");
+  refused({"plan", "tiny", "--disk", "nvme-gen4"}, 2, "--disk nvme-gen4");
   refused({"plan", "tiny", "--gpu", "99999999999"}, 2, "--gpu 99999999999");
   refused({"plan", "tiny", "--gpu", "rtx-4090", "--host", "ddr9"}, 2, "ddr4-3200-2ch");
   refused({"plan", "tiny", "--gpu", "rtx-4090", "--link", "fast"}, 2, "pcie4x16");
