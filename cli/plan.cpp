@@ -2,6 +2,8 @@
 
 #include "cli/commands.h"
 #include "cli/output_file.h"
+#include "cli/plan_facts.h"
+#include "cli/plan_file.h"
 #include "cli/planned_model.h"
 #include "cli/report.h"
 #include "cli/session.h"
@@ -28,6 +30,11 @@ std::string print_planned(const PlannedHardware& hardware, const ModelLayout& la
   return out;
 }
 
+std::string planned_for(const Target& target, const Plan& plan) {
+  if (target.planned) return target.planned->describe();
+  return target.gpu != nullptr ? target.gpu->model() : std::string(device_of(plan));
+}
+
 }  // namespace
 
 int plan_command(const PlanOptions& options) {
@@ -39,18 +46,24 @@ int plan_command(const PlanOptions& options) {
                           .prompt_tokens = options.prompt_tokens,
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
-  Hardware hardware;
-  const Plan plan = plan_for(model.layout, workload, target, &hardware);
-  if (target.planned) {
-    std::cout << print_plan(model.layout, plan, "an estimate; a run measures it")
-              << print_planned(*target.planned, model.layout, plan);
+  require_limit(model.layout, least_workload(workload, options.goal), target.limits);
+  const Hardware hardware = hardware_for(model.layout, target);
+  const PlanFacts facts =
+      gather_facts(model.layout, workload, target.limits, hardware, options.goal);
+  const Plan& plan = facts.batch.plan;
+  const std::string json =
+      print_facts_json(facts, model.layout, file_name(options.on.model), planned_for(target, plan));
+  if (options.json_file == "-") {
+    std::cout << json;
   } else {
-    std::cout << print_plan(model.layout, plan);
+    std::cout << print_plan(model.layout, plan,
+                            target.planned ? "an estimate; a run measures it" : kContextMeasured)
+              << print_facts(facts)
+              << (target.planned ? print_planned(*target.planned, model.layout, plan) : "");
+    if (!options.json_file.empty()) write_file(options.json_file, json);
   }
-  if (!target.in_place) {
-    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);
-    std::cout << "smallest limit that works: " << smallest << " bytes (" << print_bytes(smallest)
-              << ")\n";
+  if (!options.save_file.empty()) {
+    write_file(options.save_file, print_plan_file(model.layout, plan));
   }
   if (!options.timeline_file.empty()) {
     write_file(options.timeline_file,

@@ -31,6 +31,13 @@ double BestPlan::seconds() const {
   return seconds_of(best_.front());
 }
 
+std::optional<Plan> BestPlan::runner_up() const {
+  const auto other = std::ranges::find_if(best_, [&](const Plan& p) {
+    return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens;
+  });
+  return other == best_.end() ? std::nullopt : std::optional(*other);
+}
+
 bool BestPlan::exhausted() const {
   return replayed_pieces_ > kMostReplayedPieces;
 }

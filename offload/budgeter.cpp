@@ -85,7 +85,7 @@ class Search {
     return least;
   }
 
-  Plan fastest(const Hardware& hardware) const {
+  Plans fastest(const Hardware& hardware) const {
     const Plan least = require();
     BestPlan best(model_, limits_, hardware);
     for (const std::size_t segment : segments()) {
@@ -95,7 +95,7 @@ class Search {
       best.consider(std::move(plan));
       if (!limits_.segment_tokens) break;  // shorter segments only save memory
     }
-    if (limits_.in_place) return best.plan();
+    if (limits_.in_place) return {best.plan(), std::nullopt};
     std::vector<Streaming> streaming = all_streaming(hardware);
     std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
     // The most promising of every shape first, then all others.
@@ -109,7 +109,7 @@ class Search {
     }
     if (!best.found()) best.consider(least);
     best.refine();
-    return best.plan();
+    return {best.plan(), best.runner_up()};
   }
 
  private:
@@ -159,6 +159,11 @@ class Search {
       plan.placement[free[i]] = Placement::kResident;
       ++resident;
     }
+  }
+
+  bool fixes_residents() const {
+    return limits_.resident_units.value_or(0) > 0 ||
+           std::ranges::count(limits_.pins, Pin::kResident) > 0;
   }
 
   std::size_t first_slots() const { return limits_.slots.value_or(kDefaultSlots); }
@@ -240,7 +245,8 @@ class Search {
                      print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),
-                     "; raise --vram", b.kv > b.slots ? " or lower --ctx" : ""));
+                     "; raise --vram", fixes_residents() ? " or let fewer units be resident" : "",
+                     b.kv > b.slots ? " or lower --ctx" : ""));
   }
 
   const ModelLayout& model_;
@@ -253,6 +259,11 @@ class Search {
 
 Plan make_plan(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
                const Hardware& hardware) {
+  return make_plans(model, workload, limits, hardware).fastest;
+}
+
+Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
+                 const Hardware& hardware) {
   return Search(model, workload, limits).fastest(hardware);
 }
 
