@@ -35,6 +35,13 @@ std::string planned_for(const Target& target, const Plan& plan) {
   return target.gpu != nullptr ? target.gpu->model() : std::string(device_of(plan));
 }
 
+std::string print_table(const PlanFacts& facts, const ModelLayout& layout, const Target& target) {
+  const Plan& plan = facts.batch.plan;
+  if (!target.planned) return print_plan(layout, plan) + print_facts(facts);
+  return print_plan(layout, plan, "an estimate; a run measures it") + print_facts(facts) +
+         print_planned(*target.planned, layout, plan);
+}
+
 }  // namespace
 
 int plan_command(const PlanOptions& options) {
@@ -53,15 +60,8 @@ int plan_command(const PlanOptions& options) {
   const Plan& plan = facts.batch.plan;
   const std::string json =
       print_facts_json(facts, model.layout, file_name(options.on.model), planned_for(target, plan));
-  if (options.json_file == "-") {
-    std::cout << json;
-  } else {
-    std::cout << print_plan(model.layout, plan,
-                            target.planned ? "an estimate; a run measures it" : kContextMeasured)
-              << print_facts(facts)
-              << (target.planned ? print_planned(*target.planned, model.layout, plan) : "");
-    if (!options.json_file.empty()) write_file(options.json_file, json);
-  }
+  const bool print_json = options.json_file == "-";
+  if (!options.json_file.empty() && !print_json) write_file(options.json_file, json);
   if (!options.save_file.empty()) {
     write_file(options.save_file, print_plan_file(model.layout, plan));
   }
@@ -70,6 +70,7 @@ int plan_command(const PlanOptions& options) {
                draw_timeline(PassPredictor(model.layout, plan, hardware), decode_pass_size(plan),
                              file_name(options.on.model), picture_subtitle(plan, options.on.link)));
   }
+  std::cout << (print_json ? json : print_table(facts, model.layout, target));
   return 0;
 }
 

@@ -32,12 +32,10 @@ struct UnitCounts {
 };
 UnitCounts count_units(const Plan& plan);
 
-inline constexpr std::string_view kContextMeasured = "measured, with code yet to be loaded";
-
 // A table of where everything goes; its device lines add up to the total. `context_from` says how
 // the bytes of a GPU's driver are known.
 std::string print_plan(const ModelLayout& layout, const Plan& plan,
-                       std::string_view context_from = kContextMeasured);
+                       std::string_view context_from = "measured, with code yet to be loaded");
 
 // A few lines for the end of a run.
 std::string print_report(const LoadedModel& model, const ModelLayout& layout, const Plan& plan,

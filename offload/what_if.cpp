@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "memory/parallel.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -38,24 +39,33 @@ std::optional<BatchPlan> find_runner_up(const ModelLayout& model, const PlanLimi
 WhatIf make_what_if(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
                     const Hardware& hardware, Goal goal, const BatchPlan& best) {
   WhatIf what;
-  what.runner_up = find_runner_up(model, limits, hardware, best);
-  if (!limits.device_bytes) return what;
-  const std::size_t limit = *limits.device_bytes;
-  if (limit > std::numeric_limits<std::size_t>::max() / 2) return what;
-  what.step_bytes = step_of(limit);
-  PlanLimits changed = limits;
-  changed.device_bytes = limit + what.step_bytes;
-  what.more = make_batch_plan(model, workload, changed, hardware, goal);
-  // A plan that keeps this limit keeps a larger one too.
-  if (what.more->seconds() > best.seconds()) {
+  constexpr std::size_t kMostLimit = std::numeric_limits<std::size_t>::max() / 2;
+  const std::size_t limit = limits.device_bytes.value_or(0);
+  if (limit <= kMostLimit) what.step_bytes = step_of(limit);
+  const auto with_limit = [&](std::size_t bytes) {
+    PlanLimits changed = limits;
+    changed.device_bytes = bytes;
+    return make_batch_plan(model, workload, changed, hardware, goal);
+  };
+  const auto plan_more = [&] {
+    what.more = with_limit(limit + what.step_bytes);
+    if (what.more->seconds() <= best.seconds()) return;
+    // A plan that keeps this limit keeps a larger one too.
     what.more = best;
-    what.more->plan.limit_bytes = changed.device_bytes;
-  }
-  changed.device_bytes = limit - what.step_bytes;
-  if (smallest_limit_bytes(model, least_workload(workload, goal), changed) <=
-      *changed.device_bytes) {
-    what.less = make_batch_plan(model, workload, changed, hardware, goal);
-  }
+    what.more->plan.limit_bytes = limit + what.step_bytes;
+  };
+  const std::size_t smallest = smallest_limit_bytes(model, least_workload(workload, goal), limits);
+  const auto plan_less = [&] {
+    if (smallest <= limit - what.step_bytes) what.less = with_limit(limit - what.step_bytes);
+  };
+  // Each has a plan, so none throws.
+  parallel_for(3, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i == 0) what.runner_up = find_runner_up(model, limits, hardware, best);
+      if (i == 1 && what.step_bytes > 0) plan_more();
+      if (i == 2 && what.step_bytes > 0) plan_less();
+    }
+  });
   return what;
 }
 

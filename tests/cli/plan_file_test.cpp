@@ -167,7 +167,8 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused([](Json& json) { json["placement"].push_back("host"); }, "placements");
   refused(set("/placement/1", "resident"), "resident ");
   refused(set("/device", "cpu"), "device cpu");
-  refused(set("/device", "cuda"), "scratch");
+  refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
+          "cuda has a limit");
   refused(set("/routes/0/tokens", 0), "tokens 0");
   refused(set("/routes/0/tokens", 257), "tokens 257");
   refused(set("/routes/0/by_host", Json::array({0})), "layer 0 attention");
