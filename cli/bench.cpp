@@ -106,8 +106,8 @@ class Bench {
   }
 
   Plan take_given() const {
-    given_->check(target_);
-    const Workload& has = given_->plan.workload;
+    Plan plan = given_->fit(target_);
+    const Workload& has = plan.workload;
     if (has.sequences < most_sequences() || has.context_tokens < longest_tokens()) {
       throw Error(ErrorKind::kUsage,
                   text("the plan has room for ", has.sequences, " sequences of ",
@@ -115,7 +115,7 @@ class Bench {
                        longest_tokens(), " are to be measured; lower --sequences, --prompt-tokens ",
                        "or --max-tokens, or make a plan for more"));
     }
-    return given_->plan;
+    return plan;
   }
 
   struct Timing {

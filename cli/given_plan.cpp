@@ -35,7 +35,7 @@ DeviceChoice choice_of(const Plan& plan) {
 
 }  // namespace
 
-void GivenPlan::check(const Target& target) const {
+Plan GivenPlan::fit(const Target& target) const {
   const std::optional<std::size_t>& limit = target.limits.device_bytes;
   const std::size_t wanted = plan.limit_bytes.value_or(plan.bytes.total());
   if (limit && *limit < wanted) {
@@ -44,12 +44,15 @@ void GivenPlan::check(const Target& target) const {
                      print_bytes(wanted), "), --vram allows ", *limit, " (", print_bytes(*limit),
                      "); give that much, or make a plan for less"));
   }
-  if (target.limits.context_bytes > plan.bytes.context) {
+  Plan fitted = plan;
+  fitted.bytes.context = target.limits.context_bytes;
+  if (plan.limit_bytes && fitted.bytes.total() > *plan.limit_bytes) {
     throw Error(ErrorKind::kOverBudget,
-                text("--plan ", printable(on.plan_file), " has ", plan.bytes.context,
-                     " bytes for the GPU's driver, which takes ", target.limits.context_bytes,
+                text("--plan ", printable(on.plan_file), " has room for ", plan.bytes.context,
+                     " bytes of the GPU's driver, which takes ", fitted.bytes.context,
                      " here; make the plan on this machine"));
   }
+  return fitted;
 }
 
 std::optional<GivenPlan> read_given_plan(const PlacementOptions& on, const ModelLayout& layout) {

@@ -12,8 +12,9 @@ struct GivenPlan {
   Plan plan;
   PlacementOptions on;  // with the device, limit and precision that the plan was made for
 
-  // Throws Error{kOverBudget} where the target is smaller than the plan.
-  void check(const Target& target) const;
+  // The plan with what the target's driver takes for itself. Throws Error{kOverBudget} where the
+  // limits of either can't be kept.
+  Plan fit(const Target& target) const;
 };
 
 // Nothing without --plan. Throws as read_plan_file does, and Error{kUsage} for options beside it

@@ -155,9 +155,9 @@ class Run {
   std::size_t context_given() const { return given_->plan.workload.context_tokens; }
 
   Plan take_given(const Target& target) {
-    given_->check(target);
+    Plan plan = given_->fit(target);
     hardware_ = hardware_for(model_.layout, target);
-    return given_->plan;
+    return plan;
   }
 
   // A given plan may have been made for other work, and on another machine: what the report holds

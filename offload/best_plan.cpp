@@ -33,6 +33,8 @@ double BestPlan::seconds() const {
 
 std::optional<Plan> BestPlan::runner_up() const {
   const auto other = std::ranges::find_if(best_, [&](const Plan& p) {
+    // Slots that nothing is streamed through make no other plan.
+    if (p.slots > 0 && std::ranges::count(p.placement, Placement::kHost) == 0) return false;
     return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens;
   });
   return other == best_.end() ? std::nullopt : std::optional(*other);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -111,6 +112,19 @@ TEST_CASE("plan file: a file that ends early, or is none, is one clear error") {
   says(R"({"sluice_plan": 2})", "make the plan anew");
   says(R"({"sluice_plan": "\u001b[2J"})", "make the plan anew");
   says(std::string(std::size_t{65} << 20, ' '), "64.0 MiB");
+}
+
+TEST_CASE("plan file: the fuzzer's seeds are plans, so that it begins behind the first checks") {
+  const ShapeModel model(*find_shape("tiny"), "q4_k_m");
+  std::size_t seeds = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(SLUICE_SOURCE_DIR "/tests/fuzz/seeds/plan_file")) {
+    CAPTURE(entry.path().string());
+    const Plan plan = read_plan_file(entry.path(), model.model.layout);
+    CHECK(plan.placement.size() == model.model.layout.units.size());
+    ++seeds;
+  }
+  CHECK(seeds >= 5);
 }
 
 TEST_CASE("plan file: a plan for another model says which differs") {
