@@ -6,6 +6,7 @@
 
 #include "cli/bench_report.h"
 #include "cli/commands.h"
+#include "cli/given_plan.h"
 #include "cli/interrupt.h"
 #include "cli/memory_model.h"
 #include "cli/output_file.h"
@@ -42,21 +43,10 @@ class Bench {
   Bench(const BenchOptions& options, const OpenModel& model, const std::atomic<bool>* stop)
       : options_(options),
         model_(model),
-        target_(choose_target(options.on, model.layout, &gpu_rates_)) {
+        given_(read_given_plan(options.on, model.layout)),
+        target_(choose_target(given_ ? given_->on : options.on, model.layout, &gpu_rates_)) {
     if (!gpu_rates_) meter_.emplace();
-    const std::size_t prompt = std::ranges::max(options.prompt_tokens);
-    const std::size_t wanted = prompt + options.max_tokens;
-    const Workload workload{.sequences = std::ranges::max(options.sequences),
-                            .prompt_tokens = prompt,
-                            .max_tokens = options.max_tokens,
-                            .context_tokens = options.on.context_tokens.value_or(wanted),
-                            .cache_tokens = cache_tokens(wanted)};
-    if (workload.context_tokens < wanted) {
-      throw Error(ErrorKind::kUsage,
-                  text("--ctx ", workload.context_tokens, ": prompt and reply of ", wanted,
-                       " tokens are to be measured"));
-    }
-    plan_ = plan_for(model, workload, target_);
+    plan_ = given_ ? take_given() : make_plan_here();
     ProgressBar bar("loading", true, options.quiet);
     EngineOptions engine_options;
     engine_options.on_load = [&bar](std::size_t done, std::size_t total) {
@@ -96,6 +86,38 @@ class Bench {
   }
 
  private:
+  std::size_t longest_prompt() const { return std::ranges::max(options_.prompt_tokens); }
+  std::size_t most_sequences() const { return std::ranges::max(options_.sequences); }
+  std::size_t longest_tokens() const { return longest_prompt() + options_.max_tokens; }
+
+  Plan make_plan_here() const {
+    const std::size_t wanted = longest_tokens();
+    const Workload workload{.sequences = most_sequences(),
+                            .prompt_tokens = longest_prompt(),
+                            .max_tokens = options_.max_tokens,
+                            .context_tokens = options_.on.context_tokens.value_or(wanted),
+                            .cache_tokens = cache_tokens(wanted)};
+    if (workload.context_tokens < wanted) {
+      throw Error(ErrorKind::kUsage,
+                  text("--ctx ", workload.context_tokens, ": prompt and reply of ", wanted,
+                       " tokens are to be measured"));
+    }
+    return plan_for(model_, workload, target_);
+  }
+
+  Plan take_given() const {
+    Plan plan = given_->fit(target_);
+    const Workload& has = plan.workload;
+    if (has.sequences < most_sequences() || has.context_tokens < longest_tokens()) {
+      throw Error(ErrorKind::kUsage,
+                  text("the plan has room for ", has.sequences, " sequences of ",
+                       has.context_tokens, " tokens, and ", most_sequences(), " of ",
+                       longest_tokens(), " are to be measured; lower --sequences, --prompt-tokens ",
+                       "or --max-tokens, or make a plan for more"));
+    }
+    return plan;
+  }
+
   struct Timing {
     double seconds;
     double overlap;  // 0: nothing is streamed
@@ -157,9 +179,8 @@ class Bench {
   // Only the first sequence has a long prompt, and so needs much of the cache.
   std::size_t cache_tokens(std::size_t longest) const {
     if (options_.on.context_tokens) return 0;
-    const std::size_t others = std::ranges::max(options_.sequences) - 1;
-    const std::size_t prompt =
-        std::min(std::ranges::max(options_.prompt_tokens), kBatchPromptTokens);
+    const std::size_t others = most_sequences() - 1;
+    const std::size_t prompt = std::min(longest_prompt(), kBatchPromptTokens);
     return align_up(longest, kPageTokens) +
            others * align_up(prompt + options_.max_tokens, kPageTokens);
   }
@@ -223,6 +244,7 @@ class Bench {
   const BenchOptions& options_;
   const OpenModel& model_;
   std::optional<GpuRates> gpu_rates_;
+  std::optional<GivenPlan> given_;
   Target target_;
   Plan plan_;
   std::optional<LoadedModel> loaded_;

@@ -1,11 +1,10 @@
 // The reader of hardware profiles: untrusted JSON, format in docs/hardware/README.md.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <type_traits>
 
 #include "cli/hardware_profiles.h"
+#include "cli/untrusted_json.h"
 #include "memory/error.h"
 #include "memory/printable.h"
 #include "memory/units.h"
@@ -17,7 +16,6 @@ using Json = nlohmann::ordered_json;
 using Unit = FigureUnit;
 
 constexpr std::size_t kMostNameChars = 40;
-constexpr std::size_t kShownChars = 40;
 
 // What figures may be: a factor of a hundred or more around what there is to buy.
 struct Range {
@@ -136,11 +134,6 @@ class Entry {
     return *found;
   }
 
-  static std::string shown(const Json& value) {
-    if (value.is_array() || value.is_object()) return text("of the type ", value.type_name());
-    return printable(value.dump(), kShownChars);
-  }
-
   std::string where_;
   const Json& json_;
 };
@@ -160,21 +153,6 @@ void finish(const Entry& entry, LinkProfile& link) {
   }
 }
 void finish(const Entry&, DiskProfile&) {}
-
-// Of a field that is given twice the parser would keep one in silence.
-Json parse_json(std::string_view json, const std::string& file) {
-  std::vector<std::set<std::string>> open;  // the keys of each object that isn't closed yet
-  return Json::parse(json, [&](int, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) {
-      throw Error(ErrorKind::kBadFile,
-                  text(file, ": the field ", printable(value.get<std::string>(), kShownChars),
-                       " is there twice in one object; give it once"));
-    }
-    return true;
-  });
-}
 
 // Appends the profiles of one kind that `root` has.
 template <typename Profile>
@@ -217,12 +195,7 @@ void HardwareProfiles::add(std::string_view json, const std::string& file) {
     fail(text("more than ", print_bytes(kMostFileBytes),
               "; hardware profiles are JSON of some KiB, as docs/hardware/README.md says"));
   }
-  Json root;
-  try {
-    root = parse_json(json, file);
-  } catch (const Json::exception& error) {
-    fail(text("not JSON: ", printable(error.what(), 160)));
-  }
+  const Json root = parse_untrusted_json(json, file);
   if (!root.is_object()) {
     fail("not an object of gpus, hosts, links and disks, as docs/hardware/README.md says");
   }

@@ -1,12 +1,14 @@
 #include "cli/options.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
 #include <iostream>
 #include <thread>
 
 #include "cli/synthetic_model.h"
 #include "memory/error.h"
+#include "memory/printable.h"
 #include "memory/units.h"
 
 namespace sluice {
@@ -45,10 +47,12 @@ struct RawPlacement {
   std::string host_flops;
   std::string host_bandwidth;
   std::string ram;
+  std::string host_units;
   std::string device = "auto";
   std::string kv_type;
   std::string precision;
   std::string metric = "decode";  // of a sweep
+  std::string goal = "latency";   // of a plan or a sweep
 };
 
 void add_threads(CLI::App& app, std::size_t& threads) {
@@ -103,9 +107,18 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   app.add_option("--segment", o.segment_tokens, "Tokens of a prompt worked on at once")
       ->check(CLI::Range(std::size_t{1}, kMaxTokensOption))
       ->type_name("TOKENS");
-  app.add_option("--host-units", o.host_units,
-                 "Streamed feed-forward units that the CPU computes in small passes, while the\n"
-                 "link brings others (default: as many as pay on cuda, none on sim)")
+  app.add_option(
+         "--host-units", raw.host_units,
+         "Streamed feed-forward units that the CPU computes in small passes, while the\n"
+         "link brings others; auto: as many as pay (default: auto on cuda, and on sim with\n"
+         "--host-flops or --host-bandwidth, else 0)")
+      ->type_name("N|auto");
+  app.add_option("--place", o.place,
+                 "Where some units are: attn, ffn, head, * or, by layers, attn.7, ffn.0-9, ffn.*;\n"
+                 "= resident, stream or (ffn in small passes) host. Later ones win")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN=PLACE");
+  app.add_option("--resident", o.resident_units, "How many units are resident (default: what fits)")
       ->type_name("N");
   app.add_option("--precision", raw.precision,
                  "Of activations: high (16 bits for quantised weights; default for small models)\n"
@@ -117,6 +130,19 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
       ->check(CLI::IsMember({"f16", "f32"}))
       ->type_name("f16|f32");
   add_threads(app, o.threads);
+}
+
+void parse_host_units(const std::string& value, PlacementOptions& o) {
+  o.host_units_auto = value == "auto";
+  if (value.empty() || o.host_units_auto) return;
+  std::size_t count = 0;
+  const char* end = value.data() + value.size();
+  const auto [at, error] = std::from_chars(value.data(), end, count);
+  if (error != std::errc{} || at != end) {
+    throw Error(ErrorKind::kUsage,
+                text("--host-units ", printable(value), ": it is a number of units, or auto"));
+  }
+  o.host_units = count;
 }
 
 void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
@@ -132,6 +158,7 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
   parse_into(o.host_pace.operations_per_second, raw.host_flops, parse_operations, "--host-flops");
   parse_into(o.host_pace.bytes_per_second, raw.host_bandwidth, parse_rate, "--host-bandwidth");
   if (!raw.ram.empty()) o.ram_bytes = parse_bytes(raw.ram, "--ram");
+  parse_host_units(raw.host_units, o);
   if (!raw.gpu.empty()) parse_gpu(raw.gpu, o.gpu, o.hardware);
   if (is_profile_name(raw.link)) {
     o.hardware.link = raw.link;
@@ -160,8 +187,24 @@ void add_sampling(CLI::App& app, SamplingOptions& s) {
   app.add_option("--seed", s.seed, "The same seed gives the same text")->group(group);
 }
 
+void add_plan_file(CLI::App& app, std::string& file) {
+  app.add_option("--plan", file,
+                 "Run as this plan says, which sluice plan --save wrote for this model")
+      ->type_name("FILE");
+}
+
+void add_goal(CLI::App& app, std::string& goal) {
+  app.add_option("--for", goal,
+                 "latency: --sequences are worked on at once, and soon done; throughput: they are\n"
+                 "all there is to do, as many at once as is fastest")
+      ->check(CLI::IsMember({"latency", "throughput"}))
+      ->capture_default_str()
+      ->type_name("latency|throughput");
+}
+
 void add_run(CLI::App& app, RunOptions& o, RawPlacement& raw) {
   add_placement(app, o.on, raw);
+  add_plan_file(app, o.on.plan_file);
   auto* prompt = app.add_option("-p,--prompt", o.prompt, "The prompt")->type_name("TEXT");
   app.add_option("-f,--file", o.prompt_file, "A file with the prompt; - is standard input")
       ->type_name("FILE")
@@ -209,9 +252,15 @@ void add_plan(CLI::App& app, PlanOptions& o, RawPlacement& raw) {
   app.add_option("--max-tokens", o.max_tokens, "To generate, of each sequence")
       ->check(at_least_one)
       ->capture_default_str();
-  app.add_option("--sequences", o.sequences, "At once")
+  app.add_option("--sequences", o.sequences, "How many: at once, or --for throughput in all")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  add_goal(app, raw.goal);
+  app.add_option("--json", o.json_file,
+                 "Write all that the table says, and more, as JSON; -: print it")
+      ->type_name("FILE");
+  app.add_option("--save", o.save_file, "Write the plan, for sluice run --plan FILE")
+      ->type_name("FILE");
   app.add_option("--timeline", o.timeline_file, "Draw one decode pass, as predicted, as SVG")
       ->type_name("FILE");
 }
@@ -233,6 +282,7 @@ void add_sweep(CLI::App& app, SweepOptions& o, RawPlacement& raw) {
   app.add_option("--sequences", o.sequences, "At once; several give a line each: 1,4,16")
       ->capture_default_str()
       ->type_name("COUNTS");
+  add_goal(app, raw.goal);
   app.add_option("--prompt-tokens", o.prompt_tokens, "Of each sequence")
       ->check(at_least_one)
       ->capture_default_str();
@@ -255,6 +305,7 @@ void add_sweep(CLI::App& app, SweepOptions& o, RawPlacement& raw) {
 void add_bench(CLI::App& app, BenchOptions& o, RawPlacement& raw) {
   o.on.model = "tinyllama-1.1b";
   add_placement(app, o.on, raw);
+  add_plan_file(app, o.on.plan_file);
   app.get_option("MODEL")
       ->required(false)
       ->description("A GGUF file, or a shape to be given random weights: " + shape_names())
@@ -360,6 +411,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
     check(options.run.sampling);
   }
   check_threads(options.synth.threads);
+  options.plan.goal = options.sweep.goal =
+      raw.goal == "throughput" ? Goal::kThroughput : Goal::kLatency;
   if (plan->parsed()) {
     finish_placement(options.plan.on, raw);
     check_hardware(options.plan.on.hardware);

@@ -13,6 +13,7 @@
 #include "layers/sampler.h"
 #include "memory/kv_pages.h"
 #include "memory/link.h"
+#include "offload/throughput.h"
 
 namespace sluice {
 
@@ -34,6 +35,10 @@ struct PlacementOptions {
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;
   std::optional<std::size_t> host_units;
+  bool host_units_auto = false;    // as many as pay
+  std::vector<std::string> place;  // "ffn.0-9=host": cli/placement_pins.h
+  std::optional<std::size_t> resident_units;
+  std::string plan_file;  // which says all of this; empty: none
   std::optional<KvType> kv_type;
   std::optional<Precision> precision;
   std::size_t threads = 0;  // 0: all cores
@@ -63,6 +68,9 @@ struct PlanOptions {
   std::size_t prompt_tokens = 512;
   std::size_t max_tokens = 256;
   std::size_t sequences = 1;
+  Goal goal = Goal::kLatency;
+  std::string json_file;
+  std::string save_file;
   std::string timeline_file;
 };
 
@@ -75,6 +83,7 @@ struct SweepOptions {
   std::string sequences = "1";
   std::size_t prompt_tokens = 512;
   std::size_t max_tokens = 256;
+  Goal goal = Goal::kLatency;
   bool measure = false;
   std::size_t repeats = 3;
   SweepMetric metric = SweepMetric::kDecode;  // of the picture

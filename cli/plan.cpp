@@ -2,6 +2,8 @@
 
 #include "cli/commands.h"
 #include "cli/output_file.h"
+#include "cli/plan_facts.h"
+#include "cli/plan_file.h"
 #include "cli/planned_model.h"
 #include "cli/report.h"
 #include "cli/session.h"
@@ -10,6 +12,21 @@
 #include "memory/units.h"
 
 namespace sluice {
+namespace {
+
+std::string planned_for(const Target& target, const Plan& plan) {
+  if (target.planned) return target.planned->describe();
+  return target.gpu != nullptr ? target.gpu->model() : std::string(device_of(plan));
+}
+
+std::string print_table(const PlanFacts& facts, const ModelLayout& layout, const Target& target) {
+  const Plan& plan = facts.batch.plan;
+  if (!target.planned) return print_plan(layout, plan) + print_facts(facts);
+  return print_plan(layout, plan, "an estimate; a run measures it") + print_facts(facts) +
+         text("planned for ", target.planned->describe(), "\n");
+}
+
+}  // namespace
 
 int plan_command(const PlanOptions& options) {
   const PlannedModel planned(options.on.model, options.weights);
@@ -20,24 +37,24 @@ int plan_command(const PlanOptions& options) {
                           .prompt_tokens = options.prompt_tokens,
                           .max_tokens = options.max_tokens,
                           .context_tokens = options.on.context_tokens.value_or(wanted)};
-  Hardware hardware;
-  const Plan plan = plan_for(model, workload, target, &hardware);
-  if (target.planned) {
-    std::cout << print_plan(model.layout, plan, "an estimate; a run measures it") << "planned for "
-              << target.planned->describe() << '\n';
-  } else {
-    std::cout << print_plan(model.layout, plan);
-  }
-  if (!target.in_place) {
-    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, target.limits);
-    std::cout << "smallest limit that works: " << smallest << " bytes (" << print_bytes(smallest)
-              << ")\n";
+  require_limit(model.layout, least_workload(workload, options.goal), target.limits);
+  const Hardware hardware = hardware_for(model, target);
+  const PlanFacts facts =
+      gather_facts(model.layout, workload, target.limits, hardware, options.goal);
+  const Plan& plan = facts.batch.plan;
+  const std::string json =
+      print_facts_json(facts, model.layout, file_name(options.on.model), planned_for(target, plan));
+  const bool print_json = options.json_file == "-";
+  if (!options.json_file.empty() && !print_json) write_file(options.json_file, json);
+  if (!options.save_file.empty()) {
+    write_file(options.save_file, print_plan_file(model.layout, plan));
   }
   if (!options.timeline_file.empty()) {
     write_file(options.timeline_file,
                draw_timeline(PassPredictor(model.layout, plan, hardware), decode_pass_size(plan),
                              file_name(options.on.model), picture_subtitle(plan, options.on.link)));
   }
+  std::cout << (print_json ? json : print_table(facts, model.layout, target));
   return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/chat_template.h"
 #include "cli/commands.h"
+#include "cli/given_plan.h"
 #include "cli/interrupt.h"
 #include "cli/output_file.h"
 #include "cli/process_clock.h"
@@ -33,6 +34,7 @@ class Run {
       : options_(options),
         interrupted_(interrupt_on_ctrl_c()),
         model_(options.on.model),
+        given_(read_given_plan(options.on, model_.layout)),
         tokenizer_(Tokenizer::make(model_.file)) {
     if (tokenizer_->vocab_size() > model_.layout.config.vocab) {
       throw Error(ErrorKind::kBadFile,
@@ -58,7 +60,14 @@ class Run {
     const std::vector<Token> tokens = encode(*prompt);
     if (tokens.empty()) throw Error(ErrorKind::kUsage, "the prompt is empty");
     const std::size_t wanted = tokens.size() + options_.max_tokens;
-    const std::size_t context = options_.on.context_tokens.value_or(wanted);
+    if (given_ && wanted > context_given()) {
+      throw Error(ErrorKind::kUsage,
+                  text("the prompt has ", tokens.size(), " tokens, --max-tokens is ",
+                       options_.max_tokens, ", and the plan has room for ", context_given(),
+                       "; lower --max-tokens, or make a plan with a larger --ctx"));
+    }
+    const std::size_t context =
+        given_ ? context_given() : options_.on.context_tokens.value_or(wanted);
     if (tokens.size() >= context) {
       throw Error(ErrorKind::kUsage, text("the prompt has ", tokens.size(), " tokens, --ctx is ",
                                           context, "; it needs one more at least"));
@@ -76,8 +85,10 @@ class Run {
       throw Error(ErrorKind::kUsage, "--chat can't be combined with --ids, --raw or --logits");
     }
     Conversation conversation(model_.file, *tokenizer_, options_.system);
-    const std::size_t context = options_.on.context_tokens.value_or(
-        std::min(model_.layout.config.context_tokens, kChatContextTokens));
+    const std::size_t context = given_
+                                    ? context_given()
+                                    : options_.on.context_tokens.value_or(std::min(
+                                          model_.layout.config.context_tokens, kChatContextTokens));
     load({.prompt_tokens = std::min<std::size_t>(context, 256),
           .max_tokens = std::min(context, options_.max_tokens),
           .context_tokens = context});
@@ -118,9 +129,9 @@ class Run {
       note(options_, text("a context of ", workload.context_tokens, " tokens is more than the ",
                           model_.layout.config.context_tokens, " that the model was trained for"));
     }
-    const Target target = choose_target(options_.on, model_.layout);
+    const Target target = choose_target(given_ ? given_->on : options_.on, model_.layout);
     if (!target.note.empty()) note(options_, target.note);
-    plan_ = plan_for(model_, workload, target, &hardware_);
+    plan_ = given_ ? take_given(target) : plan_for(model_, workload, target, &hardware_);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);
     }
@@ -137,7 +148,25 @@ class Run {
     loaded_.emplace(model_, plan_, target, engine_options);
     bar.finish();
     figures_.load_seconds = loaded_->engine.load_seconds();
+    if (given_) predict_for(workload);
     if (!loaded_->engine.warning().empty()) note(options_, loaded_->engine.warning());
+  }
+
+  std::size_t context_given() const { return given_->plan.workload.context_tokens; }
+
+  Plan take_given(const Target& target) {
+    Plan plan = given_->fit(target);
+    hardware_ = hardware_for(model_, target);
+    return plan;
+  }
+
+  // A given plan may have been made for other work, and on another machine: what the report holds
+  // against what was measured is predicted for this.
+  void predict_for(const Workload& workload) {
+    plan_.workload.sequences = 1;
+    plan_.workload.prompt_tokens = workload.prompt_tokens;
+    plan_.workload.max_tokens = workload.max_tokens;
+    plan_.predicted = predict(model_.layout, plan_, make_schedule(model_.layout, plan_), hardware_);
   }
 
   // Feeds what of `tokens` isn't cached yet, then prints a reply as it comes, and returns it.
@@ -250,6 +279,7 @@ class Run {
   const RunOptions& options_;
   const std::atomic<bool>& interrupted_;
   OpenModel model_;
+  std::optional<GivenPlan> given_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Plan plan_;
   Hardware hardware_;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "cli/placement_pins.h"
 #include "memory/error.h"
 #include "memory/units.h"
 #include "offload/disk_probe.h"
@@ -118,17 +119,18 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   const bool any_vram = options.vram == "auto" && has_gpu;
   target.in_place = options.device == DeviceChoice::kCpu ||
                     (options.device == DeviceChoice::kAuto && !has_gpu && options.vram.empty());
-  target.limits = {
-      .in_place = target.in_place,
-      .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
-      .slots = options.slots,
-      .segment_tokens = options.segment_tokens,
-      .kv_type = options.kv_type,
-      .precision = options.precision,
-      .host_computes = has_gpu || options.host_units.has_value() || options.host_pace.given(),
-      .host_units = options.host_units,
-      .host_bytes = options.ram_bytes};
+  target.limits = {.in_place = target.in_place,
+                   .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
+                   .slots = options.slots,
+                   .segment_tokens = options.segment_tokens,
+                   .kv_type = options.kv_type,
+                   .precision = options.precision,
+                   .host_computes = has_gpu || options.host_units_auto ||
+                                    options.host_units.has_value() || options.host_pace.given(),
+                   .host_units = options.host_units,
+                   .host_bytes = options.ram_bytes};
   if (target.planned && !options.ram_bytes) target.limits.host_bytes = target.planned->host_bytes();
+  apply_pins(options.place, options.resident_units, layout, target.limits);
   const bool names_link = !options.hardware.link.empty();
   const bool has_link = options.link || names_link;
   if (options.link) target.link = *options.link;
@@ -154,7 +156,9 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (target.limits.device_bytes) refuse("--vram", kInPlace);
   if (has_link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
-  if (options.host_units) refuse("--host-units", kInPlace);
+  if (options.host_units || options.host_units_auto) refuse("--host-units", kInPlace);
+  if (!options.place.empty()) refuse("--place", kInPlace);
+  if (options.resident_units) refuse("--resident", kInPlace);
   if (options.ram_bytes) refuse("--ram", kInPlace);
   return target;
 }

@@ -113,7 +113,8 @@ class Sweeper {
   std::size_t everything_bytes(const Workload& workload) const {
     PlanLimits limits = target_.limits;
     limits.device_bytes.reset();
-    return make_plan(model_.layout, workload, limits, hardware_).bytes.total();
+    const Workload least = least_workload(workload, options_.goal);
+    return make_plan(model_.layout, least, limits, hardware_).bytes.total();
   }
 
   // A GPU may have less free than a limit says: then nothing can be measured.
@@ -135,8 +136,9 @@ class Sweeper {
     std::cout << print_sweep_row(sweep_, series.points.back()) << std::flush;
   }
 
-  static double workload_seconds(const Plan& plan) {
-    return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+  static double workload_seconds(const SweepPoint& point) {
+    const Prediction& p = point.plan->predicted;
+    return static_cast<double>(point.rounds) * (p.prefill_seconds + p.decode_seconds);
   }
 
   SweepPoint point(const Workload& workload, std::size_t limit_bytes,
@@ -145,13 +147,18 @@ class Sweeper {
     PlanLimits limits = measured ? measured->limits : target_.limits;
     limits.device_bytes = limit_bytes;
     SweepPoint point{.limit_bytes = limit_bytes};
-    point.smallest_bytes = smallest_limit_bytes(model_.layout, workload, limits);
+    point.smallest_bytes =
+        smallest_limit_bytes(model_.layout, least_workload(workload, options_.goal), limits);
     if (point.smallest_bytes > limit_bytes) return point;
-    point.plan = make_plan(model_.layout, workload, limits, hardware_);
+    const BatchPlan batch =
+        make_batch_plan(model_.layout, workload, limits, hardware_, options_.goal);
+    point.plan = batch.plan;
+    point.rounds = batch.rounds;
     // A plan that keeps a smaller limit keeps this one too.
     if (before != nullptr && before->plan && before->limit_bytes < limit_bytes &&
-        workload_seconds(*before->plan) < workload_seconds(*point.plan)) {
+        workload_seconds(*before) < workload_seconds(point)) {
       point.plan = before->plan;
+      point.rounds = before->rounds;
       point.plan->limit_bytes = limit_bytes;
     }
     const PassPredictor predictor(model_.layout, *point.plan, hardware_);

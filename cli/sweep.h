@@ -22,6 +22,7 @@ struct SweepMeasured {
 struct SweepPoint {
   std::size_t limit_bytes = 0;
   std::optional<Plan> plan;            // none: the limit is too small
+  std::size_t rounds = 1;              // of the plan's sequences, one after the other
   std::size_t smallest_bytes = 0;      // that would do
   const LaneInfo* bound_by = nullptr;  // the lane that is busy for longest in a decode pass
   std::optional<SweepMeasured> measured;
@@ -29,8 +30,8 @@ struct SweepPoint {
 
 // One workload under every limit.
 struct SweepSeries {
-  std::string name;  // what tells it from the others: "4 sequences"
-  Workload workload;
+  std::string name;                  // what tells it from the others: "4 sequences"
+  Workload workload;                 // its sequences are what there is in all
   std::size_t everything_bytes = 0;  // the smallest limit at which all units are resident
   std::vector<SweepPoint> points;    // by limit, ascending
 };

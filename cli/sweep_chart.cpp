@@ -24,8 +24,9 @@ Scale scale_of(const Sweep& sweep) {
 }
 
 // What there is to show of a plan, as predicted and measured.
-double shown(SweepMetric metric, const Workload& w, double prefill_seconds,
+double shown(SweepMetric metric, const SweepPoint& point, double prefill_seconds,
              double decode_pass_seconds) {
+  const Workload& w = point.plan->workload;
   const auto sequences = static_cast<double>(w.sequences);
   switch (metric) {
     case SweepMetric::kDecode:
@@ -33,7 +34,8 @@ double shown(SweepMetric metric, const Workload& w, double prefill_seconds,
     case SweepMetric::kPrefill:
       return static_cast<double>(w.prompt_tokens) * sequences / prefill_seconds;
     case SweepMetric::kTotal:
-      return prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1);
+      return static_cast<double>(point.rounds) *
+             (prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1));
   }
   return 0.0;
 }
@@ -94,10 +96,10 @@ std::string draw_sweep(const Sweep& sweep, SweepMetric metric) {
       const double x = static_cast<double>(p.limit_bytes) / scale.bytes;
       const Prediction& told = p.plan->predicted;
       predicted.points.push_back(
-          {x, shown(metric, of.workload, told.prefill_seconds, told.decode_pass_seconds)});
+          {x, shown(metric, p, told.prefill_seconds, told.decode_pass_seconds)});
       if (!p.measured) continue;
-      measured.points.push_back({x, shown(metric, of.workload, p.measured->prefill_seconds,
-                                          p.measured->decode_pass_seconds)});
+      measured.points.push_back(
+          {x, shown(metric, p, p.measured->prefill_seconds, p.measured->decode_pass_seconds)});
     }
     chart.series.push_back(std::move(predicted));
     chart.series.push_back(std::move(measured));

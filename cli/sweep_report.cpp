@@ -23,33 +23,35 @@ struct Speeds {
   double decode_tokens_per_second;
 };
 
-Speeds speeds(const Workload& w, double prefill_seconds, double decode_pass_seconds) {
+Speeds speeds(const SweepPoint& point, double prefill_seconds, double decode_pass_seconds) {
+  const Workload& w = point.plan->workload;
   const auto sequences = static_cast<double>(w.sequences);
   const auto prompts = static_cast<double>(w.prompt_tokens) * sequences;
   return {.prefill_seconds = prefill_seconds,
           .decode_pass_seconds = decode_pass_seconds,
           .total_seconds =
-              prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1),
+              static_cast<double>(point.rounds) *
+              (prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1)),
           .prefill_tokens_per_second = prompts / prefill_seconds,
           .decode_tokens_per_second = sequences / decode_pass_seconds};
 }
 
-Speeds predicted_speeds(const Plan& plan) {
-  return speeds(plan.workload, plan.predicted.prefill_seconds, plan.predicted.decode_pass_seconds);
+Speeds predicted_speeds(const SweepPoint& point) {
+  const Prediction& p = point.plan->predicted;
+  return speeds(point, p.prefill_seconds, p.decode_pass_seconds);
 }
 
 std::optional<Speeds> measured_speeds(const SweepPoint& point) {
   if (!point.measured) return std::nullopt;
-  return speeds(point.plan->workload, point.measured->prefill_seconds,
-                point.measured->decode_pass_seconds);
+  return speeds(point, point.measured->prefill_seconds, point.measured->decode_pass_seconds);
 }
 
 std::size_t host_bytes(const ModelLayout& layout, const Plan& plan) {
   const std::size_t route = plan.route_of(plan.workload.sequences);
   std::size_t bytes = 0;
   for (std::size_t unit = 0; unit < layout.units.size(); ++unit) {
-    const bool outside = plan.placement[unit] == Placement::kHost;
-    if (outside && plan.by_host(unit, route)) bytes += layout.units[unit].size_bytes;
+    if (is_outside(plan.placement[unit]) && plan.by_host(unit, route))
+      bytes += layout.units[unit].size_bytes;
   }
   return bytes;
 }
@@ -87,9 +89,11 @@ Json point_json(const ModelLayout& layout, const SweepSeries& series, const Swee
   add("slots", [](const Plan& p) { return p.slots; });
   add("slot_bytes", [](const Plan& p) { return p.slot_bytes; });
   add("segment_tokens", [](const Plan& p) { return p.segment_tokens; });
+  add("at_once", [](const Plan& p) { return p.workload.sequences; });
+  add("rounds", [&](const Plan&) { return point.rounds; });
   add("bound_by", [&](const Plan&) { return point.bound_by->name; });
   add_speeds(json, "predicted_",
-             point.plan ? std::optional(predicted_speeds(*point.plan)) : std::nullopt);
+             point.plan ? std::optional(predicted_speeds(point)) : std::nullopt);
   add_speeds(json, "measured_", measured_speeds(point));
   return json;
 }
@@ -131,7 +135,7 @@ std::string print_sweep_row(const Sweep& sweep, const SweepPoint& point) {
   }
   const UnitCounts units = count_units(*point.plan);
   const auto streamed = static_cast<std::uint64_t>(point.plan->predicted.link_bytes_per_pass);
-  const Speeds predicted = predicted_speeds(*point.plan);
+  const Speeds predicted = predicted_speeds(point);
   const std::optional<Speeds> measured = measured_speeds(point);
   std::string row = limit + format("%8zu %8zu %6zu  %10s", units.resident, units.streamed,
                                    units.host, print_bytes(streamed).c_str());

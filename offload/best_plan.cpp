@@ -34,6 +34,15 @@ double BestPlan::seconds() const {
   return seconds_of(best_.front());
 }
 
+std::optional<Plan> BestPlan::runner_up() const {
+  const auto other = std::ranges::find_if(best_, [&](const Plan& p) {
+    // Slots that nothing is streamed through make no other plan.
+    if (p.slots > 0 && std::ranges::none_of(p.placement, is_outside)) return false;
+    return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens;
+  });
+  return other == best_.end() ? std::nullopt : std::optional(*other);
+}
+
 bool BestPlan::exhausted() const {
   return replayed_pieces_ > kMostReplayedPieces;
 }

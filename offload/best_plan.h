@@ -26,6 +26,8 @@ class BestPlan {
   bool found() const { return !best_.empty(); }
   const Plan& plan() const { return best_.front(); }
   double seconds() const;  // of the workload
+  // The fastest with other slots or segments, if there is one.
+  std::optional<Plan> runner_up() const;
   // So much has been replayed that the search had better come to an end.
   bool exhausted() const;
 

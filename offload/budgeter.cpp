@@ -89,7 +89,7 @@ class Search {
     return least;
   }
 
-  Plan fastest(const Hardware& hardware) const {
+  Plans fastest(const Hardware& hardware) const {
     const Plan least = require();
     BestPlan best(model_, limits_, hardware);
     for (const std::size_t segment : segments()) {
@@ -99,7 +99,7 @@ class Search {
       best.consider(std::move(plan));
       if (!limits_.segment_tokens) break;  // shorter segments only save memory
     }
-    if (limits_.in_place) return best.plan();
+    if (limits_.in_place) return {best.plan(), std::nullopt};
     std::vector<Streaming> streaming = all_streaming(hardware);
     std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
     // The most promising of every shape first, then all others.
@@ -116,7 +116,7 @@ class Search {
       refuse_host(model_, least, everything_resident(segments().back()), *limits_.host_bytes);
     }
     best.refine();
-    return best.plan();
+    return {best.plan(), best.runner_up()};
   }
 
  private:
@@ -166,6 +166,11 @@ class Search {
       plan.placement[free[i]] = Placement::kResident;
       ++resident;
     }
+  }
+
+  bool fixes_residents() const {
+    return limits_.resident_units.value_or(0) > 0 ||
+           std::ranges::count(limits_.pins, Pin::kResident) > 0;
   }
 
   std::vector<std::size_t> slot_counts() const {
@@ -249,7 +254,8 @@ class Search {
                      print_bytes(b.vectors + b.input + b.activations + b.logits + b.scratch),
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),
-                     "; raise --vram", b.kv > b.slots ? " or lower --ctx" : ""));
+                     "; raise --vram", fixes_residents() ? " or let fewer units be resident" : "",
+                     b.kv > b.slots ? " or lower --ctx" : ""));
   }
 
   const ModelLayout& model_;
@@ -262,6 +268,11 @@ class Search {
 
 Plan make_plan(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
                const Hardware& hardware) {
+  return make_plans(model, workload, limits, hardware).fastest;
+}
+
+Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
+                 const Hardware& hardware) {
   return Search(model, workload, limits).fastest(hardware);
 }
 

@@ -15,6 +15,15 @@ namespace sluice {
 Plan make_plan(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
                const Hardware& hardware);
 
+// The same, with the fastest of those plans that differ from it by more than which units are
+// resident: in slots or segments, or in streaming any. None: there is one kind alone.
+struct Plans {
+  Plan fastest;
+  std::optional<Plan> runner_up;
+};
+Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
+                 const Hardware& hardware);
+
 // The smallest limit for which there is a plan.
 std::size_t smallest_limit_bytes(const ModelLayout& model, const Workload& workload,
                                  const PlanLimits& limits);

@@ -1,0 +1,196 @@
+#include "cli/plan_file.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "cli/placement_pins.h"
+#include "offload/schedule.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/memory_file.h"
+#include "tests/support/shape_model.h"
+
+using namespace sluice;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+const ModelLayout& layout() {
+  static const ShapeModel model({"plans", 3, 256, 512, 4, 2, 512, 512, 1e4f, false}, "q4_0");
+  return model.model.layout;
+}
+
+// Attention resident, the host computing one feed-forward unit, two streamed.
+Plan mixed_plan() {
+  const Workload workload{
+      .sequences = 2, .prompt_tokens = 40, .max_tokens = 20, .context_tokens = 100};
+  PlanLimits limits{.slots = 3, .segment_tokens = 16, .host_units = 0};
+  apply_pins({"attn=resident", "ffn=stream", "ffn.1=host"}, std::nullopt, layout(), limits);
+  limits.device_bytes = smallest_limit_bytes(layout(), workload, limits) + 1000;
+  return make_plan(layout(), workload, limits, test_hardware());
+}
+
+Plan read(const Json& json) {
+  return parse_plan_file(json.dump(), "FILE", layout());
+}
+
+using Change = std::function<void(Json&)>;
+
+void refused(const Change& change, const std::string& part) {
+  Json json = plan_json(layout(), mixed_plan());
+  change(json);
+  CAPTURE(part);
+  const testing::Failure failure = testing::failure_of([&] { read(json); });
+  CHECK(failure.kind == ErrorKind::kBadFile);
+  CHECK(failure.message.starts_with("FILE"));
+  CHECK(failure.says(part));
+}
+
+Change set(const std::string& pointer, const Json& value) {
+  return [=](Json& json) { json[Json::json_pointer(pointer)] = value; };
+}
+
+}  // namespace
+
+TEST_CASE("plan file: what is read is what was written") {
+  std::mt19937 random(3);
+  for (int i = 0; i < 40; ++i) {
+    CAPTURE(i);
+    const ShapeModel shape(random_shape(random, 1 + random() % 4), "q4_k_m");
+    const ModelLayout& model = shape.model.layout;
+    const Workload workload{.sequences = 1 + random() % 4,
+                            .prompt_tokens = 1 + random() % 100,
+                            .max_tokens = 1 + random() % 100,
+                            .context_tokens = 200,
+                            .all_logits = random() % 2 == 0};
+    PlanLimits limits{.in_place = i % 8 == 0, .gpu = i % 8 == 1, .host_computes = i % 2 == 1};
+    if (limits.gpu) limits.context_bytes = 1'000'000;
+    const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
+    if (!limits.in_place && i % 8 != 2) {
+      limits.device_bytes = smallest + random() % (2 * model.units_bytes());
+    }
+    const Plan plan = make_plan(model, workload, limits, random_hardware(random));
+    const std::string json = print_plan_file(model, plan);
+    const Plan back = parse_plan_file(json, "FILE", model);
+    CHECK(print_plan_file(model, back) == json);
+    CHECK(back.placement == plan.placement);
+    CHECK(back.bytes.total() == plan.bytes.total());
+    CHECK(back.kv.pages == plan.kv.pages);
+    CHECK(back.limit_bytes == plan.limit_bytes);
+    CHECK(back.gpu == plan.gpu);
+    REQUIRE(back.routes.size() == plan.routes.size());
+    for (std::size_t r = 0; r < plan.routes.size(); ++r) {
+      CHECK(back.routes[r].by_host == plan.routes[r].by_host);
+    }
+  }
+}
+
+TEST_CASE("plan file: a file that ends early, or is none, is one clear error") {
+  const std::string json = print_plan_file(layout(), mixed_plan());
+  for (std::size_t length = 1; length + 1 < json.size(); length += 97) {
+    CAPTURE(length);
+    const testing::Failure failure =
+        testing::failure_of([&] { parse_plan_file(json.substr(0, length), "FILE", layout()); });
+    CHECK(failure.kind == ErrorKind::kBadFile);
+    CHECK(failure.says("not JSON"));
+  }
+  const auto says = [](const std::string& bytes, const std::string& part) {
+    const testing::MemoryFile file(bytes);
+    const testing::Failure failure =
+        testing::failure_of([&] { read_plan_file(file.path(), layout()); });
+    CHECK(failure.kind == ErrorKind::kBadFile);
+    CAPTURE(failure.message);
+    CHECK(failure.says(part));
+  };
+  says("{}", "is no plan");
+  says("[1, 2]", "is no plan");
+  says("GGUF\x03\x01", "not JSON");
+  says(R"({"sluice_plan": 1, "sluice_plan": 1})", "twice");
+  says(R"({"sluice_plan": 1})", "has no ");
+  says(R"({"sluice_plan": 2})", "make the plan anew");
+  says(R"({"sluice_plan": "\u001b[2J"})", "make the plan anew");
+  says(std::string(std::size_t{65} << 20, ' '), "64.0 MiB");
+}
+
+TEST_CASE("plan file: the fuzzer's seeds are plans, so that it begins behind the first checks") {
+  const ShapeModel model(*find_shape("tiny"), "q4_k_m");
+  std::size_t seeds = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(SLUICE_SOURCE_DIR "/tests/fuzz/seeds/plan_file")) {
+    CAPTURE(entry.path().string());
+    const Plan plan = read_plan_file(entry.path(), model.model.layout);
+    CHECK(plan.placement.size() == model.model.layout.units.size());
+    ++seeds;
+  }
+  CHECK(seeds >= 5);
+}
+
+TEST_CASE("plan file: a plan for another model says which differs") {
+  refused(set("/model", 5), "made for another model");
+  refused(set("/model/layers", 80), "\"llama\", 80 layers of width 256; this one is");
+  refused(set("/model/vocab", 513), "its vocab are 513");
+  refused(set("/model/units/0", "layer 0 attention: Q8_0 1x1"), "layer 0 attention: Q8_0 1x1");
+  refused([](Json& json) { json["model"]["units"].erase(0); }, "another model");
+  refused([](Json& json) { json["model"].erase("heads"); }, "another model");
+  const ShapeModel other({"plans", 3, 256, 512, 4, 2, 512, 512, 1e4f, false}, "q8_0");
+  const testing::Failure failure = testing::failure_of([&] {
+    parse_plan_file(print_plan_file(layout(), mixed_plan()), "FILE", other.model.layout);
+  });
+  CHECK(failure.says("Q8_0"));
+}
+
+TEST_CASE("plan file: forged values are refused, each by name") {
+  for (const Json& bad : {Json(-1), Json(1.5), Json("5"), Json(nullptr), Json(1e99), Json(true),
+                          Json(~std::uint64_t{0}), Json::array(), Json::object()}) {
+    CAPTURE(bad.dump());
+    for (const char* field : {"/workload/sequences", "/workload/prompt_tokens",
+                              "/workload/max_tokens", "/workload/context_tokens", "/segment_tokens",
+                              "/slots", "/slot_bytes", "/routes/0/tokens", "/routes/0/by_host/0",
+                              "/bytes/slots", "/bytes/total", "/bytes/context"}) {
+      CAPTURE(field);
+      const std::string name = std::string(field).substr(std::string(field).rfind('/') + 1);
+      refused(set(field, bad), name == "0" ? "by_host" : name);
+    }
+    if (!bad.is_null()) {
+      const bool huge = bad == Json(~std::uint64_t{0});
+      if (!huge) refused(set("/limit_bytes", bad), "limit_bytes");
+    }
+    for (const char* field : {"/device", "/kv_type", "/precision", "/workload", "/placement",
+                              "/routes", "/bytes", "/predicted"}) {
+      if (std::string(field) == "/device" || !bad.is_structured()) {
+        refused(set(field, bad), std::string(field).substr(1));
+      }
+    }
+  }
+  refused(set("/predicted/prefill_seconds", -1.0), "prefill_seconds");
+  refused(set("/segment_tokens", 0), "segment_tokens 0");
+  refused(set("/workload/sequences", 0), "sequences 0");
+  refused(set("/workload/sequences", 4097), "sequences 4097");
+  refused(set("/workload/context_tokens", 0), "context_tokens 0");
+  refused(set("/slots", 65), "slots 65");
+  refused(set("/slots", 0), "no slots");
+  refused(set("/slot_bytes", 16), "slot_bytes 16");
+  refused(set("/slots", 4), "has slots ");
+  refused(set("/workload/context_tokens", 1 << 24), "kv");
+  refused(set("/limit_bytes", 1000), "limit_bytes is 1000");
+  refused(set("/limit_bytes", mixed_plan().bytes.total() - 1), "limit_bytes is");
+  refused(set("/placement/1", "in place"), "in place on cpu");
+  refused(set("/placement/1", "disk"), "resident, host, in place");
+  refused([](Json& json) { json["placement"].push_back("host"); }, "placements");
+  refused(set("/placement/1", "resident"), "resident ");
+  refused(set("/device", "cpu"), "device cpu");
+  refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
+          "cuda has a limit");
+  refused(set("/routes/0/tokens", 0), "tokens 0");
+  refused(set("/routes/0/tokens", 257), "tokens 257");
+  refused(set("/routes/0/by_host", Json::array({0})), "layer 0 attention");
+  refused(set("/routes/0/by_host", Json::array({6})), "head");
+  refused(set("/routes/0/by_host", Json::array({3, 3})), "by_host 3");
+  refused(set("/routes/0/by_host", Json::array({7})), "by_host 7");
+  refused([](Json& json) { json["routes"].push_back(json["routes"][0]); }, "tokens");
+  refused(set("/slotz", 1), "unknown field slotz");
+  refused(set("/workload/batch", 1), "unknown field batch");
+  refused([](Json& json) { json.erase("slots"); }, "has no slots");
+}

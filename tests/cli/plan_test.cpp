@@ -1,0 +1,229 @@
+// sluice plan from outside: pins, goals, files, and running what was planned.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/reference_data.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace sluice;
+using testing::run_sluice;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+std::string tiny() {
+  return tiny_reference("quants").gguf;
+}
+
+testing::ProgramResult run(std::vector<std::string> arguments) {
+  testing::ProgramResult result = run_sluice(arguments);
+  CAPTURE(arguments);
+  CAPTURE(result.err);
+  CHECK(result.exit_code == 0);
+  return result;
+}
+
+void refused(const std::vector<std::string>& arguments, int code, const std::string& part) {
+  const testing::ProgramResult result = run_sluice(arguments);
+  CAPTURE(arguments);
+  CAPTURE(result.err);
+  CHECK(result.exit_code == code);
+  CHECK(result.err.find(part) != std::string::npos);
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  CHECK(result.out.empty());
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const std::vector<std::string> kCard = {"plan",     "llama-3-8b", "--gpu",
+                                        "rtx-4090", "--link",     "pcie3x8"};
+
+std::vector<std::string> with(std::vector<std::string> arguments,
+                              const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+Json planned(const std::vector<std::string>& more) {
+  return Json::parse(run(with(with(kCard, more), {"--json", "-"})).out);
+}
+
+}  // namespace
+
+TEST_CASE("plan: units are placed as --place and --resident say, the rest around them") {
+  const Json json = planned({"--vram", "3GiB", "--place", "attn.*=resident", "--place",
+                             "ffn.0-9=host", "--place", "ffn.4=stream", "--place", "head=stream"});
+  std::size_t resident = 0;
+  for (const Json& unit : json["units"]) {
+    const std::string name = unit["name"];
+    CAPTURE(name);
+    if (has(name, "attention")) CHECK(unit["placement"] == "resident");
+    if (name == "layer 4 feed-forward") CHECK(unit["host_tokens"] == 0);
+    if (name == "layer 5 feed-forward") CHECK(unit["host_tokens"] > 0);
+    if (name == "head") CHECK(unit["placement"] == "host");
+    resident += unit["placement"] == "resident" ? 1 : 0;
+  }
+  CHECK(resident >= 32);
+  const Json seven = planned({"--vram", "6GiB", "--resident", "7"});
+  CHECK(std::ranges::count(seven["units"], "resident",
+                           [](const Json& unit) { return unit["placement"]; }) == 7);
+  refused(with(kCard, {"--place", "ffn.32=host"}), 2, "0 to 31");
+  refused(with(kCard, {"--place", "attn=host"}), 2, "feed-forward");
+  refused(with(kCard, {"--place", "experts=host"}), 2, "attn, ffn, head");
+  refused(with(kCard, {"--resident", "66"}), 2, "65 units");
+  refused(with(kCard, {"--vram", "3GiB", "--place", "*=resident"}), 4,
+          "let fewer units be resident");
+  refused({"plan", tiny(), "--device", "cpu", "--place", "ffn=stream"}, 2, "--place");
+  refused({"plan", tiny(), "--device", "cpu", "--resident", "1"}, 2, "--resident");
+  refused(with(kCard, {"--host-units", "many"}), 2, "--host-units many");
+}
+
+TEST_CASE("plan: --host-units auto lets the host compute what pays") {
+  const auto host = [](const char* units) {
+    return planned({"--vram", "3GiB", "--host-units", units})["plan"]["routes"].size();
+  };
+  CHECK(host("auto") > 0);
+  CHECK(host("0") == 0);
+  CHECK(planned({"--vram", "3GiB", "--host-units", "auto"}) == planned({"--vram", "3GiB"}));
+  run({"plan", tiny(), "--device", "sim", "--vram", "1MiB", "--host-units", "auto"});
+  refused({"plan", tiny(), "--device", "cpu", "--host-units", "auto"}, 2, "--host-units");
+}
+
+TEST_CASE("plan: tells what binds, what another GiB would do, and the next best kind of plan") {
+  const std::string table = run(with(kCard, {"--vram", "4GiB"})).out;
+  CAPTURE(table);
+  for (const char* part :
+       {"bound  ", "host computes  ", "for latency  ", "1.00 GiB more  ", "1.00 GiB less  ",
+        "runner-up  ", "all streamed", "smallest limit that works: "}) {
+    CAPTURE(part);
+    CHECK(has(table, part));
+  }
+  const Json json = planned({"--vram", "4GiB"});
+  const Json& bytes = json["plan"]["bytes"];
+  std::size_t sum = 0;
+  for (const auto& [name, value] : bytes.items()) {
+    if (name != "total") sum += value.get<std::size_t>();
+  }
+  CHECK(sum == bytes["total"]);
+  CHECK(sum <= std::size_t{4} << 30);
+  CHECK(json["more"]["decode_tokens_per_second"] > json["predicted"]["decode_tokens_per_second"]);
+  CHECK(json["less"]["decode_tokens_per_second"] < json["predicted"]["decode_tokens_per_second"]);
+  CHECK(json["more"]["limit_bytes"] == std::size_t{5} << 30);
+  CHECK(json["runner_up"]["seconds"] >= json["predicted"]["seconds"]);
+  for (const char* phase : {"prefill", "decode"}) {
+    const double share = json["bound_by"][phase]["busy_share"];
+    CHECK(share > 0.3);
+    CHECK(share <= 1.0);
+  }
+  const std::size_t smallest = json["smallest_limit_bytes"];
+  CHECK(planned({"--vram", std::to_string(smallest)})["less"].is_null());
+  refused(with(kCard, {"--vram", std::to_string(smallest - 1)}), 4, std::to_string(smallest));
+}
+
+TEST_CASE("plan: --for throughput chooses how many sequences are worked on at once") {
+  const std::vector<std::string> many = {"--vram", "5GiB", "--sequences", "100", "--ctx", "2048"};
+  const Json json = planned(with(many, {"--for", "throughput"}));
+  const std::size_t at_once = json["predicted"]["at_once"];
+  CHECK(at_once > 1);
+  CHECK(at_once < 100);
+  CHECK(json["predicted"]["rounds"] == (100 + at_once - 1) / at_once);
+  CHECK(json["plan"]["workload"]["sequences"] == at_once);
+  CHECK(json["sequences"] == 100);
+  CHECK(has(run(with(with(kCard, many), {"--for", "throughput"})).out, "at once in"));
+  refused(with(kCard, many), 4, "--ctx");
+  refused(with(kCard, {"--for", "fun"}), 2, "--for");
+  const testing::TemporaryFolder folder;
+  run({"sweep", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "4GiB,6GiB", "--sequences", "100",
+       "--for", "throughput", "--json", folder / "s.json"});
+  const Json sweep = Json::parse(read_text(folder / "s.json"));
+  for (const Json& point : sweep["points"]) CHECK(point["rounds"] > 1);
+}
+
+TEST_CASE("plan: what was saved is run, and says the same as any other run") {
+  const testing::TemporaryFolder folder;
+  const std::string plan = folder / "plan.json";
+  const std::vector<std::string> prompt = {"-p", "5 6 7 8", "--ids", "--temp", "0", "-q"};
+  const std::string truth = run(with({"run", tiny(), "--max-tokens", "9"}, prompt)).out;
+  for (const std::vector<std::string>& limits :
+       {std::vector<std::string>{"--vram", "80kB", "--place", "ffn.0=host", "--link", "1GB/s"},
+        {"--vram", "1MiB", "--sequences", "3"},
+        {"--device", "sim"},
+        {"--device", "cpu"}}) {
+    run(with({"plan", tiny(), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan},
+             limits));
+    const std::string stats = folder / "stats.json";
+    CHECK(run(with({"run", tiny(), "--plan", plan, "--max-tokens", "9", "--stats", stats}, prompt))
+              .out == truth);
+    const Json saved = Json::parse(read_text(plan));
+    CHECK(Json::parse(read_text(stats))["device_peak_bytes"] == saved["bytes"]["total"]);
+    CHECK(Json::parse(read_text(stats))["slots"] == saved["slots"]);
+  }
+  run({"plan", "tiny", "--weights", "q4_0", "--device", "sim", "--vram", "1200KiB", "--save", plan,
+       "--prompt-tokens", "30", "--max-tokens", "10", "--sequences", "2"});
+  const std::vector<std::string> bench = {"bench",           "tiny", "--plan",    plan,
+                                          "--prompt-tokens", "20",   "--repeats", "1",
+                                          "--max-tokens",    "4",    "-q"};
+  CHECK(has(run(with(bench, {"--sequences", "1,2"})).out, "decode"));
+  refused(with(bench, {"--sequences", "3"}), 2, "2 sequences of 40 tokens");
+}
+
+TEST_CASE("plan: a plan that can't be run is one clear error") {
+  const testing::TemporaryFolder folder;
+  const std::string plan = folder / "plan.json";
+  run({"plan", tiny(), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan, "--vram",
+       "1MiB"});
+  const auto run_refused = [&](const std::vector<std::string>& more, int code,
+                               const std::string& part) {
+    refused(with({"run", tiny(), "-p", "5 6 7", "--ids", "--plan", plan}, more), code, part);
+  };
+  run_refused({"--max-tokens", "14"}, 2, "room for 16");
+  run_refused({}, 2, "--max-tokens");
+  run_refused({"--slots", "3", "--ctx", "9", "--host-units", "auto"}, 2,
+              "--slots, --ctx, --host-units");
+  run_refused({"--place", "ffn=host", "--resident", "1"}, 2, "--place, --resident");
+  run_refused({"--segment", "1", "--kv-type", "f32", "--precision", "high"}, 2,
+              "--segment, --kv-type, --precision");
+  run_refused({"--device", "cpu"}, 2, "for the device sim");
+  run_refused({"--max-tokens", "9", "--vram", "1048575"}, 4, "1048576");
+  refused({"run", tiny_reference("f16").gguf, "-p", "5", "--ids", "--plan", plan}, 3,
+          "another model");
+  refused({"run", tiny(), "-p", "5", "--ids", "--plan", folder / "none.json"}, 5, "none.json");
+  refused({"run", tiny(), "-p", "5", "--ids", "--plan", tiny()}, 3, "not JSON");
+  const std::string whole = read_text(plan);
+  std::ofstream(plan) << whole.substr(0, whole.size() / 2);
+  run_refused({}, 3, "not JSON");
+  Json forged = Json::parse(whole);
+  forged["bytes"]["slots"] = 1;
+  std::ofstream(plan) << forged.dump();
+  run_refused({}, 3, "slots 1");
+  std::ofstream(plan) << "";
+  run_refused({}, 3, "plan.json");
+  refused({"plan", tiny(), "--vram", "1MiB", "--save", "/nowhere/plan.json"}, 5, "/nowhere");
+}
+
+TEST_CASE("plan: nonsense sizes are one clear error") {
+  for (const char* size : {"8G B", "-1", "1e99", "", " ", "8GBB", "0x10", "GiB", "1..2GiB", "nan",
+                           "99999999999999999999GiB", "18446744073709551616", "-5%", "1e9%"}) {
+    CAPTURE(size);
+    for (const char* command : {"plan", "run"}) {
+      std::vector<std::string> arguments = {command, tiny(), "--device", "sim",
+                                            std::string("--vram=") + size};
+      if (arguments[0] == "run") arguments = with(arguments, {"-p", "a"});
+      if (std::string(size).empty()) continue;
+      refused(arguments, 2, "--vram");
+    }
+  }
+  refused({"plan", tiny(), "--vram", "0"}, 4, "smallest");
+}

@@ -1,0 +1,154 @@
+// Limits: a plan keeps them to the byte or there is none, and a run obeys the plan.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "cli/plan_file.h"
+#include "memory/units.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/reference_data.h"
+#include "tests/support/shape_model.h"
+
+using namespace sluice;
+
+namespace {
+
+Pin random_pin(std::mt19937& random, UnitKind kind) {
+  switch (random() % 8) {
+    case 0:
+      return Pin::kResident;
+    case 1:
+      return Pin::kStreamed;
+    case 2:
+      return kind == UnitKind::kFeedForward ? Pin::kByHost : Pin::kNone;
+    default:
+      return Pin::kNone;
+  }
+}
+
+// What users fix, some of it at a time.
+PlanLimits random_limits(std::mt19937& random, const ModelLayout& model) {
+  PlanLimits limits{.gpu = random() % 3 == 0, .host_computes = random() % 2 == 0};
+  if (limits.gpu) limits.context_bytes = random() % 1_MiB;
+  if (random() % 4 == 0) limits.slots = 1 + random() % 5;
+  if (random() % 4 == 0) limits.segment_tokens = 1 + random() % 40;
+  if (random() % 4 == 0) limits.kv_type = KvType::kF32;
+  if (random() % 4 == 0) limits.precision = Precision::kHigh;
+  if (random() % 4 == 0) limits.host_units = random() % 4;
+  if (random() % 3 == 0) {
+    for (const UnitInfo& unit : model.units) limits.pins.push_back(random_pin(random, unit.kind));
+    limits.host_computes |= std::ranges::count(limits.pins, Pin::kByHost) > 0;
+  }
+  if (random() % 5 == 0) {
+    const auto pinned = static_cast<std::size_t>(std::ranges::count(limits.pins, Pin::kResident));
+    const auto free = limits.pins.empty()
+                          ? model.units.size()
+                          : static_cast<std::size_t>(std::ranges::count(limits.pins, Pin::kNone));
+    limits.resident_units = pinned + random() % (free + 1);
+  }
+  return limits;
+}
+
+void check_limits(std::size_t cases, unsigned seed) {
+  std::mt19937 random(seed);
+  std::size_t refusals = 0;
+  for (std::size_t i = 0; i < cases; ++i) {
+    CAPTURE(i);
+    const char* const weights[] = {"q4_0", "q4_k_m", "f16", "q8_0"};
+    const ShapeModel shape(random_shape(random, 1 + random() % 6), weights[random() % 4]);
+    const ModelLayout& model = shape.model.layout;
+    const Workload workload{.sequences = 1 + random() % 6,
+                            .prompt_tokens = 1 + random() % 300,
+                            .max_tokens = 1 + random() % 100,
+                            .context_tokens = 400 + random() % 400,
+                            .all_logits = random() % 4 == 0};
+    PlanLimits limits = random_limits(random, model);
+    const Hardware hardware = random_hardware(random);
+    const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
+    limits.device_bytes = random() % (3 * smallest);
+    CAPTURE(smallest);
+    CAPTURE(*limits.device_bytes);
+    if (*limits.device_bytes >= smallest) {
+      CHECK(make_plan(model, workload, limits, hardware).bytes.total() <= *limits.device_bytes);
+      continue;
+    }
+    ++refusals;
+    const auto refusal = [&] { make_plan(model, workload, limits, hardware); };
+    const testing::Failure failure = testing::failure_of(refusal);
+    CHECK(failure.kind == ErrorKind::kOverBudget);
+    CHECK(failure.says(text("the smallest that works here is ", smallest, " bytes")));
+    limits.device_bytes = smallest;
+    CHECK(make_plan(model, workload, limits, hardware).bytes.total() <= smallest);
+    limits.device_bytes = smallest - 1;
+    CHECK(testing::failure_of(refusal).kind == ErrorKind::kOverBudget);
+  }
+  CHECK(refusals > cases / 10);
+}
+
+using Sequences = std::vector<std::vector<std::int32_t>>;
+
+Sequences sequences_of(const TinyReference& reference, std::size_t count, std::size_t longest) {
+  Sequences sequences;
+  for (std::size_t s = 0; s < count; ++s) {
+    std::vector<std::int32_t> tokens;
+    for (std::size_t t = 0; t < 1 + (37 * s + longest - 1) % longest; ++t) {
+      tokens.push_back(reference.ids[(t * (s + 1)) % reference.ids.size()]);
+    }
+    sequences.push_back(std::move(tokens));
+  }
+  return sequences;
+}
+
+// Saved, read, and run on a device with not a byte more: the same logits as with no limit.
+void check_runs(std::size_t cases, unsigned seed) {
+  std::mt19937 random(seed);
+  std::size_t streamed = 0;
+  std::size_t by_host = 0;
+  for (std::size_t i = 0; i < cases; ++i) {
+    const TinyReference& reference = tiny_references()[i % tiny_references().size()];
+    CAPTURE(i);
+    CAPTURE(reference.name);
+    const TestModel model(reference.gguf);
+    const std::size_t longest = 20 + random() % 100;
+    const Sequences sequences = sequences_of(reference, 1 + random() % 4, longest);
+    const Workload workload{.sequences = sequences.size(),
+                            .prompt_tokens = longest,
+                            .max_tokens = 1,
+                            .context_tokens = longest,
+                            .all_logits = true};
+    PlanLimits limits = random_limits(random, model.layout);
+    limits.gpu = false;
+    limits.context_bytes = 0;
+    PlanLimits free{.kv_type = limits.kv_type, .precision = limits.precision};
+    const AllLogits truth = score_all(model, model.plan(workload, free), {}, sequences);
+
+    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+    limits.device_bytes = smallest + random() % model.layout.units_bytes();
+    const Plan made = make_plan(model.layout, workload, limits, random_hardware(random));
+    Plan plan = parse_plan_file(print_plan_file(model.layout, made), "FILE", model.layout);
+    streamed += plan.slots > 0;
+    by_host += plan.host_tokens() > 0;
+    plan.limit_bytes = plan.bytes.total();
+    const LinkSpeed link = i % 2 == 0 ? LinkSpeed{} : LinkSpeed{.bytes_per_second = 1e9};
+    CHECK(score_all(model, plan, link, sequences) == truth);
+    TestEngine engine(model, plan, link);
+    CHECK(engine.reserved_bytes == plan.bytes.total());
+  }
+  CHECK(streamed > cases / 2);
+  CHECK(by_host > cases / 8);
+}
+
+}  // namespace
+
+TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 40 cases") {
+  check_limits(40, 1);
+}
+
+TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 500 cases" *
+          doctest::test_suite("slow")) {
+  check_limits(500, 2);
+}
+
+TEST_CASE("limits: a run obeys every plan that it is given") {
+  check_runs(40, 3);
+}
