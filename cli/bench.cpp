@@ -110,9 +110,10 @@ class Bench {
     const Workload& has = plan.workload;
     if (has.sequences < most_sequences() || has.context_tokens < longest_tokens()) {
       throw Error(ErrorKind::kUsage,
-                  text("the plan has room for ", has.sequences, " sequences of ",
-                       has.context_tokens, " tokens, and ", most_sequences(), " of ",
-                       longest_tokens(), " are to be measured; lower --sequences, --prompt-tokens ",
+                  text("the plan has room for ", has.sequences,
+                       has.sequences == 1 ? " sequence of " : " sequences of ", has.context_tokens,
+                       " tokens, and ", most_sequences(), " of ", longest_tokens(),
+                       " are to be measured; lower --sequences, --prompt-tokens ",
                        "or --max-tokens, or make a plan for more"));
     }
     return plan;

@@ -64,6 +64,11 @@ std::optional<GivenPlan> read_given_plan(const PlacementOptions& on, const Model
     throw Error(ErrorKind::kUsage, text("--plan ", printable(on.plan_file), " is for the device ",
                                         device_of(given.plan), "; leave out --device"));
   }
+  if (given.plan.gpu && !built_with_gpu()) {
+    throw Error(ErrorKind::kUsage, text("--plan ", printable(on.plan_file),
+                                        " is for a GPU, and this sluice was built ",
+                                        "without CUDA; make a plan with --device sim or cpu"));
+  }
   given.on.device = device;
   given.on.precision = given.plan.precision;
   if (on.vram.empty() && given.plan.limit_bytes) {

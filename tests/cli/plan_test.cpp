@@ -6,6 +6,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "layers/gpu.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
@@ -210,6 +211,8 @@ TEST_CASE("plan: a plan that can't be run is one clear error") {
   run_refused({}, 3, "slots 1");
   std::ofstream(plan) << "";
   run_refused({}, 3, "plan.json");
+  run({"plan", tiny(), "--gpu", "rtx-4090", "--save", plan});
+  if (!built_with_gpu()) run_refused({}, 2, "is for a GPU");
   refused({"plan", tiny(), "--vram", "1MiB", "--save", "/nowhere/plan.json"}, 5, "/nowhere");
 }
 

@@ -149,6 +149,11 @@ TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 500
   check_limits(500, 2);
 }
 
-TEST_CASE("limits: a run obeys every plan that it is given") {
+TEST_CASE("limits: a run obeys every plan that it is given, 40 of them") {
   check_runs(40, 3);
+}
+
+TEST_CASE("limits: a run obeys every plan that it is given, 400 of them" *
+          doctest::test_suite("slow")) {
+  check_runs(400, 4);
 }
