@@ -56,6 +56,7 @@ Change set(const std::string& pointer, const Json& value) {
 
 TEST_CASE("plan file: what is read is what was written") {
   std::mt19937 random(3);
+  std::size_t on_disk = 0;
   for (int i = 0; i < 40; ++i) {
     CAPTURE(i);
     const ShapeModel shape(random_shape(random, 1 + random() % 4), "q4_k_m");
@@ -71,7 +72,13 @@ TEST_CASE("plan file: what is read is what was written") {
     if (!limits.in_place && i % 8 != 2) {
       limits.device_bytes = smallest + random() % (2 * model.units_bytes());
     }
+    const bool disk = i % 8 == 5;
+    if (disk) {
+      limits.device_bytes = smallest;
+      limits.host_bytes = model.units_bytes() / 4 + 2'000'000;
+    }
     const Plan plan = make_plan(model, workload, limits, random_hardware(random));
+    if (disk && plan.disk_buffers > 0) ++on_disk;
     const std::string json = print_plan_file(model, plan);
     const Plan back = parse_plan_file(json, "FILE", model);
     CHECK(print_plan_file(model, back) == json);
@@ -80,11 +87,14 @@ TEST_CASE("plan file: what is read is what was written") {
     CHECK(back.kv.pages == plan.kv.pages);
     CHECK(back.limit_bytes == plan.limit_bytes);
     CHECK(back.gpu == plan.gpu);
+    CHECK(back.disk_buffers == plan.disk_buffers);
+    CHECK(back.host_bytes.total() == plan.host_bytes.total());
     REQUIRE(back.routes.size() == plan.routes.size());
     for (std::size_t r = 0; r < plan.routes.size(); ++r) {
       CHECK(back.routes[r].by_host == plan.routes[r].by_host);
     }
   }
+  CHECK(on_disk > 0);
 }
 
 TEST_CASE("plan file: a file that ends early, or is none, is one clear error") {
@@ -178,6 +188,10 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused(set("/limit_bytes", mixed_plan().bytes.total() - 1), "limit_bytes is");
   refused(set("/placement/1", "in place"), "in place on cpu");
   refused(set("/placement/1", "disk"), "resident, host, in place");
+  refused(set("/placement/1", "disk"), "disk_buffers");
+  refused(set("/disk_buffers", 3), "disk_buffers");
+  refused(set("/disk_buffer_bytes", -1), "disk_buffer_bytes");
+  refused(set("/host_limit_bytes", 1), "host_limit_bytes");
   refused([](Json& json) { json["placement"].push_back("host"); }, "placements");
   refused(set("/placement/1", "resident"), "resident ");
   refused(set("/device", "cpu"), "device cpu");

@@ -107,8 +107,8 @@ TEST_CASE("plan: files are planned for cards too, and links by name for sim") {
 
 TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
   const auto plan = [](std::vector<std::string> more) {
-    std::vector<std::string> arguments = {"llama-3-70b", "--weights", "f16", "--gpu", "rtx-3060",
-                                          "--vram",      "4GiB"};
+    std::vector<std::string> arguments = {"llama-3-70b", "--weights", "f16", "--gpu",
+                                          "rtx-3060",    "--vram",    "4GiB"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return planned(arguments);
   };
