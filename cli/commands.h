@@ -12,6 +12,7 @@ int plan_command(const PlanOptions& options);
 int bench_command(const BenchOptions& options);
 int synth_command(const SynthOptions& options);
 int perplexity_command(const PerplexityOptions& options);
+int probe_command(const ProbeOptions& options);
 int inspect_command(const InspectOptions& options);
 
 }  // namespace sluice

@@ -15,7 +15,7 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect };
+enum class Command { kRun, kPlan, kPerplexity, kBench, kSynth, kInspect, kProbe };
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -32,7 +32,8 @@ struct PlacementOptions {
   std::optional<std::size_t> host_units;
   std::optional<KvType> kv_type;
   std::optional<Precision> precision;
-  std::size_t threads = 0;  // 0: all cores
+  bool cached_rates = false;  // plans take those of sluice probe, where there are
+  std::size_t threads = 0;    // 0: all cores
 };
 
 struct RunOptions {
@@ -93,6 +94,14 @@ struct InspectOptions {
   bool tensors = false;
 };
 
+struct ProbeOptions {
+  int gpu = 0;
+  std::string file;       // to measure a disk by; empty: a temporary one
+  std::string json_file;  // empty: none
+  bool fresh = false;     // measures although there is a cached probe
+  bool quiet = false;
+};
+
 struct Options {
   Command command;
   RunOptions run;
@@ -101,6 +110,7 @@ struct Options {
   PerplexityOptions perplexity;
   SynthOptions synth;
   InspectOptions inspect;
+  ProbeOptions probe;
 };
 
 // Nothing when all has been said already (--help, --version): exit 0. Throws Error{kUsage}.

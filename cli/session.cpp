@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "cli/probe_cache.h"
 #include "memory/error.h"
 #include "memory/units.h"
 #include "offload/probe.h"
@@ -105,6 +106,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (options.link) target.link = *options.link;
   target.device_pace = options.device_pace;
   target.host_pace = options.host_pace;
+  target.cached_rates = options.cached_rates;
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
   };
@@ -128,16 +130,36 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   return target;
 }
 
-Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
-  require_limit(layout, workload, target.limits);
+namespace {
+
+// Of the CPU: as the quick probe measures them for the model, or as sluice probe has kept them.
+Hardware measured_rates(const ModelLayout& layout, Precision precision, const Target& target) {
+  if (target.cached_rates) {
+    std::string ignored;
+    const MachineKey key = this_machine(target.gpu == nullptr ? "" : target.gpu->model());
+    if (const auto probe = read_cached(key, ignored)) {
+      if (auto rates = hardware_of(probe->rates, layout, precision, target.link)) return *rates;
+    }
+  }
+  return probe_host(layout, precision, target.link);
+}
+
+}  // namespace
+
+Hardware hardware_for(const ModelLayout& layout, const Target& target) {
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
-  Hardware hardware = probe_host(layout, precision, target.link);
+  Hardware hardware = measured_rates(layout, precision, target);
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
-  slow_down(hardware.device, target.device_pace);
-  slow_down(hardware.host, target.host_pace);
-  return make_plan(layout, workload, target.limits, hardware);
+  hardware.device.pace = target.device_pace;
+  hardware.host.pace = target.host_pace;
+  return hardware;
+}
+
+Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target) {
+  require_limit(layout, workload, target.limits);
+  return make_plan(layout, workload, target.limits, hardware_for(layout, target));
 }
 
 // What is streamed is worth events with times, which tell how well copies hide.

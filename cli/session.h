@@ -34,14 +34,18 @@ struct Target {
   LinkSpeed link;
   ComputePace device_pace;
   ComputePace host_pace;
-  std::shared_ptr<Gpu> gpu;  // null: the CPU computes
-  std::string note;          // why there is none, where one would have been taken
+  bool cached_rates = false;  // of sluice probe, where it has what a plan needs
+  std::shared_ptr<Gpu> gpu;   // null: the CPU computes
+  std::string note;           // why there is none, where one would have been taken
 };
 
 // Throws Error{kUsage} for a device that isn't there, and for options that it can't honour. `peaks`
 // takes what a GPU does at most, measured within the limit; without a GPU it is left as it is.
 Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks = nullptr);
+
+// The rates of this machine as `target` has it, measured for what `layout` needs.
+Hardware hardware_for(const ModelLayout& layout, const Target& target);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
 Plan plan_for(const ModelLayout& layout, const Workload& workload, const Target& target);
