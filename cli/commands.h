@@ -13,6 +13,7 @@ int sweep_command(const SweepOptions& options);
 int bench_command(const BenchOptions& options);
 int synth_command(const SynthOptions& options);
 int perplexity_command(const PerplexityOptions& options);
+int probe_command(const ProbeOptions& options);
 int inspect_command(const InspectOptions& options);
 int hardware_command(const ListHardwareOptions& options);
 

@@ -53,6 +53,8 @@ int dispatch(int argc, char** argv) {
                           [&] { return perplexity_command(options->perplexity); });
     case Command::kSynth:
       return with_threads(options->synth.threads, [&] { return synth_command(options->synth); });
+    case Command::kProbe:
+      return probe_command(options->probe);
     case Command::kInspect:
       return inspect_command(options->inspect);
     case Command::kHardware:

@@ -129,6 +129,8 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
                  "Type of cached keys and values; f32 by default for F32 models, else f16")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->type_name("f16|f32");
+  app.add_flag("--cached-rates", o.cached_rates,
+               "Plan with the rates that sluice probe has kept, rather than measure this model's");
   add_threads(app, o.threads);
 }
 
@@ -360,6 +362,19 @@ void add_synth(CLI::App& app, SynthOptions& o) {
   add_threads(app, o.threads);
 }
 
+void add_probe(CLI::App& app, ProbeOptions& o) {
+  app.add_option(
+         "--file", o.file,
+         "A large file on the disk to measure (default: a temporary one in the cache folder)")
+      ->type_name("FILE");
+  app.add_option("--gpu", o.gpu, "Which GPU, counted from 0")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  app.add_flag("--fresh", o.fresh, "Measure anew");
+  app.add_option("--json", o.json_file, "Write the tables as JSON")->type_name("FILE");
+  app.add_flag("-q,--quiet", o.quiet, "No progress");
+}
+
 }  // namespace
 
 std::optional<Options> parse_options(int argc, char** argv) {
@@ -379,6 +394,9 @@ std::optional<Options> parse_options(int argc, char** argv) {
   CLI::App* synth =
       app.add_subcommand("synth", "Write a model of a known shape with random weights");
   CLI::App* inspect = app.add_subcommand("inspect", "Show what a model file holds");
+  CLI::App* probe =
+      app.add_subcommand("probe", "Measure this machine: links, memory, disk, arithmetic");
+  add_probe(*probe, options.probe);
   add_run(*run, options.run, raw);
   add_plan(*plan, options.plan, raw);
   add_sweep(*sweep, options.sweep, raw);
@@ -405,6 +423,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
                     : bench->parsed()      ? Command::kBench
                     : synth->parsed()      ? Command::kSynth
                     : hardware->parsed()   ? Command::kHardware
+                    : probe->parsed()      ? Command::kProbe
                                            : Command::kInspect;
   if (run->parsed()) {
     finish_placement(options.run.on, raw);

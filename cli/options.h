@@ -18,7 +18,17 @@
 namespace sluice {
 
 enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
-enum class Command { kRun, kPlan, kSweep, kPerplexity, kBench, kSynth, kInspect, kHardware };
+enum class Command {
+  kRun,
+  kPlan,
+  kSweep,
+  kPerplexity,
+  kBench,
+  kSynth,
+  kInspect,
+  kHardware,
+  kProbe
+};
 
 // What a model is run on, and within what.
 struct PlacementOptions {
@@ -41,7 +51,8 @@ struct PlacementOptions {
   std::string plan_file;  // which says all of this; empty: none
   std::optional<KvType> kv_type;
   std::optional<Precision> precision;
-  std::size_t threads = 0;  // 0: all cores
+  bool cached_rates = false;  // plans take those of sluice probe, where there are
+  std::size_t threads = 0;    // 0: all cores
 };
 
 struct RunOptions {
@@ -131,6 +142,14 @@ struct ListHardwareOptions {
   std::vector<std::string> files;
 };
 
+struct ProbeOptions {
+  int gpu = 0;
+  std::string file;       // to measure a disk by; empty: a temporary one
+  std::string json_file;  // empty: none
+  bool fresh = false;     // measures although there is a cached probe
+  bool quiet = false;
+};
+
 struct Options {
   Command command;
   RunOptions run;
@@ -141,6 +160,7 @@ struct Options {
   SynthOptions synth;
   InspectOptions inspect;
   ListHardwareOptions hardware;
+  ProbeOptions probe;
 };
 
 inline constexpr std::string_view kDefaultPlanWeights = "q4_k_m";

@@ -109,8 +109,8 @@ PlanFacts gather_facts(const ModelLayout& layout, const Workload& workload,
   const Plan& plan = facts.batch.plan;
   const PassPredictor predictor(layout, plan, hardware);
   const WorkloadPasses passes = passes_of(plan.workload, plan.segment_tokens);
-  const PassCount& segment = passes.segment().count > 0 ? passes.segment() : passes.last_segment();
-  facts.prefill = busiest_in(predictor, segment.size);
+  const auto prompt = std::ranges::find_if(passes.kinds, [](auto& p) { return p.count > 0; });
+  facts.prefill = busiest_in(predictor, prompt->size);
   facts.decode = busiest_in(predictor, passes.decode().size);
   if (!limits.in_place) {
     facts.smallest_bytes = smallest_limit_bytes(layout, least_workload(workload, goal), limits);

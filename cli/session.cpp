@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cli/placement_pins.h"
+#include "cli/probe_cache.h"
 #include "memory/error.h"
 #include "memory/units.h"
 #include "offload/disk_probe.h"
@@ -136,6 +137,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (options.link) target.link = *options.link;
   target.device_pace = options.device_pace;
   target.host_pace = options.host_pace;
+  target.cached_rates = options.cached_rates;
   if (names_link && !target.planned) target.link = find_link(options.hardware);
   const auto refuse = [](const char* option, const char* why) {
     throw Error(ErrorKind::kUsage, text(option, " has no meaning on ", why));
@@ -163,18 +165,32 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   return target;
 }
 
+namespace {
+
+// Of the CPU: as the quick probe measures them for the model, or as sluice probe has kept them.
+Hardware measured_rates(const ModelLayout& layout, Precision precision, const Target& target) {
+  if (target.cached_rates) {
+    std::string ignored;
+    const MachineKey key = this_machine(target.gpu == nullptr ? "" : target.gpu->model());
+    if (const auto probe = read_cached(key, ignored)) {
+      if (auto rates = hardware_of(probe->rates, layout, precision, target.link)) return *rates;
+    }
+  }
+  return probe_host(layout, precision, target.link);
+}
+
+}  // namespace
+
 Hardware hardware_for(const OpenModel& model, const Target& target) {
   const ModelLayout& layout = model.layout;
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
-  if (target.planned) {
-    return target.planned->rates(precision);
-  }
-  Hardware hardware = probe_host(layout, precision, target.link);
+  if (target.planned) return target.planned->rates(precision);
+  Hardware hardware = measured_rates(layout, precision, target);
   if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
-  slow_down(hardware.device, target.device_pace);
-  slow_down(hardware.host, target.host_pace);
+  hardware.device.pace = target.device_pace;
+  hardware.host.pace = target.host_pace;
   const std::optional<std::size_t> ram = target.limits.host_bytes;
   if (ram && layout.units_bytes() > *ram) hardware.disk = probe_disk(model.file);
   return hardware;

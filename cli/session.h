@@ -35,6 +35,7 @@ struct Target {
   LinkSpeed link;
   ComputePace device_pace;
   ComputePace host_pace;
+  bool cached_rates = false;               // of sluice probe, where it has what a plan needs
   std::shared_ptr<Gpu> gpu;                // null: the CPU computes
   std::optional<PlannedHardware> planned;  // instead of this machine: nothing can be run
   std::string note;                        // why there is none, where one would have been taken
@@ -45,7 +46,7 @@ struct Target {
 Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks = nullptr);
 
-// What a model's passes run on: measured, which takes some 20 ms.
+// What a model's passes run on, as `target` has it: measured for what the model needs.
 Hardware hardware_for(const OpenModel& model, const Target& target);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.

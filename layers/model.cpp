@@ -17,11 +17,6 @@ struct Output {
 
 constexpr std::size_t kInputAlignBytes = 64;
 
-// Whether what follows a matrix needs its product.
-bool ends_batch(MatrixRole role) {
-  return role != MatrixRole::kQuery && role != MatrixRole::kKey && role != MatrixRole::kGate;
-}
-
 // The next array's address. In numbers, since sizes are asked for with no buffer at all.
 template <typename T>
 T* take(std::uintptr_t& at, std::size_t count) {
@@ -31,6 +26,10 @@ T* take(std::uintptr_t& at, std::size_t count) {
 }
 
 }  // namespace
+
+bool ends_batch(MatrixRole role) {
+  return role != MatrixRole::kQuery && role != MatrixRole::kKey && role != MatrixRole::kGate;
+}
 
 PassInput::PassInput(const ModelConfig& config, const PassShape& shape, std::byte* begin) {
   const auto start = reinterpret_cast<std::uintptr_t>(begin);

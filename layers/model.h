@@ -60,6 +60,9 @@ struct Workspace {
   KvLayout kv_layout;
 };
 
+// Whether what follows a matrix needs its product; if not, the next product is handed over with it.
+bool ends_batch(MatrixRole role);
+
 class Model {
  public:
   // Borrows all three, and the memory that `workspace` points to.

@@ -65,6 +65,10 @@ constexpr std::size_t query_block_tokens(std::size_t heads_per_key) {
   return heads_per_key >= 64 ? 1 : 64 / heads_per_key < 16 ? 64 / heads_per_key : 16;
 }
 
+// Attention of fewer scores than this, over all tokens and heads, the CPU does on one thread: it is
+// done before another would have woken.
+inline constexpr std::size_t kAloneScores = 4096;
+
 // On a GPU, where keys are read from near memory only once they have been shared.
 constexpr std::size_t gpu_query_block_tokens(std::size_t heads_per_key) {
   return heads_per_key >= 64 ? 1 : 64 / heads_per_key;

@@ -115,14 +115,13 @@ void attend_block(const AttentionArgs& a, const QueryBlock& block, std::size_t k
 
 void run_attend(const AttentionArgs& a) {
   const std::size_t kv_heads = a.kv.layout.kv_heads;
-  // Short contexts of single tokens are done before another thread would have woken.
   std::size_t keys = 0;
   for (std::size_t b = 0; b < a.block_count; ++b) {
     keys += static_cast<std::size_t>(a.blocks[b].tokens) *
             static_cast<std::size_t>(a.blocks[b].first_position + a.blocks[b].tokens);
   }
   const std::size_t work = a.block_count * kv_heads;
-  const std::size_t grain = keys * a.heads < 4096 ? work : 1;
+  const std::size_t grain = keys * a.heads < kAloneScores ? work : 1;
   parallel_for(work, grain, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       attend_block(a, a.blocks[i / kv_heads], i % kv_heads);
@@ -156,16 +155,20 @@ void OpsCpu::norm(Stream& stream, const NormArgs& args) {
   host(stream).enqueue([args] { run_norm(args); });
 }
 
+double ComputePace::seconds(double bytes, double operations) const {
+  return std::max(bytes_per_second > 0.0 ? bytes / bytes_per_second : 0.0,
+                  operations_per_second > 0.0 ? operations / operations_per_second : 0.0);
+}
+
 double ComputePace::seconds(const ProductBatch& batch) const {
-  double seconds = 0.0;
+  double total_seconds = 0.0;
   for (std::size_t i = 0; i < batch.count; ++i) {
     const ProductArgs& p = batch.products[i];
     const double bytes = static_cast<double>(packed_bytes(p.type, p.rows, p.columns));
     const double operations = 2.0 * static_cast<double>(p.rows * p.columns * p.tokens);
-    seconds += std::max(bytes_per_second > 0.0 ? bytes / bytes_per_second : 0.0,
-                        operations_per_second > 0.0 ? operations / operations_per_second : 0.0);
+    total_seconds += seconds(bytes, operations);
   }
-  return seconds;
+  return total_seconds;
 }
 
 void OpsCpu::product(Stream& stream, const ProductBatch& batch) {
@@ -173,11 +176,15 @@ void OpsCpu::product(Stream& stream, const ProductBatch& batch) {
     host(stream).enqueue([batch] { products({batch.products.data(), batch.count}); });
     return;
   }
-  host(stream).enqueue_paced([this, batch](double ready_seconds) {
-    products({batch.products.data(), batch.count});
+  HostStream& queue = host(stream);
+  queue.enqueue_paced([this, batch, due = &queue.due_seconds()](double ready_seconds) {
     const double end_seconds = ready_seconds + pace_.seconds(batch);
+    due->store(end_seconds, std::memory_order_release);
+    const double begin_seconds = now_seconds();
+    products({batch.products.data(), batch.count});
+    const double took_seconds = now_seconds() - begin_seconds;
     wait_until(end_seconds);
-    return std::max(end_seconds, now_seconds());
+    return std::max(end_seconds, ready_seconds + took_seconds);
   });
 }
 

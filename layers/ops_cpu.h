@@ -12,6 +12,7 @@ struct ComputePace {
   double operations_per_second = 0.0;
 
   bool given() const { return bytes_per_second > 0.0 || operations_per_second > 0.0; }
+  double seconds(double bytes, double operations) const;
   double seconds(const ProductBatch& batch) const;
 };
 

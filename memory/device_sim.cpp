@@ -85,7 +85,7 @@ void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const s
   auto* queue = static_cast<HostStream*>(&stream);
   Link* link = direction == Direction::kToDevice ? &to_device_ : &to_host_;
   queue->enqueue_paced([=](double ready_seconds) {
-    const Span busy = link->copy(to, from, bytes, ready_seconds);
+    const Span busy = link->copy(to, from, bytes, ready_seconds, &queue->due_seconds());
     if (span != nullptr) *span = busy;
     return busy.end_seconds;
   });

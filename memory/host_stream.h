@@ -15,13 +15,18 @@
 
 namespace sluice {
 
-// Counts its recordings; a waiter waits for the number that it saw.
+// Counts its recordings; a waiter waits for the number that it saw. A stream's events go before it.
 class HostEvent final : public Event {
  public:
   void synchronize() override { wait_for(recorded_); }
   bool reached() override { return has_reached(recorded_); }
 
-  std::uint32_t next() { return ++recorded_; }          // the enqueuing thread's
+  // The enqueuing thread's. `due_seconds`: when the work in hand of the stream that records ends;
+  // null: nobody knows.
+  std::uint32_t next(const std::atomic<double>* due_seconds = nullptr) {
+    due_seconds_.store(due_seconds, std::memory_order_relaxed);
+    return ++recorded_;
+  }
   std::uint32_t recorded() const { return recorded_; }  // the enqueuing thread's
   void reach(std::uint32_t recording);
   void wait_for(std::uint32_t recording) const;
@@ -34,6 +39,7 @@ class HostEvent final : public Event {
 
  private:
   std::uint32_t recorded_ = 0;
+  std::atomic<const std::atomic<double>*> due_seconds_{nullptr};
   std::atomic<std::uint32_t> reached_{0};
   std::atomic<double> reached_seconds_{0.0};
 };
@@ -47,12 +53,14 @@ class HostStream final : public Stream {
   explicit HostStream(Mode mode, std::string_view name = {});
   ~HostStream() override;  // after all work given
 
-  // Gives work that takes the time it takes.
+  // Gives work that takes the time it takes. Paced work behind it counts from when it would have
+  // ended, had it begun as early as it could.
   template <typename Work>
   void enqueue(const Work& work) {
     give([this, work] {
+      const double begin_seconds = now_seconds();
       work();
-      ready_seconds_ = now_seconds();
+      ready_seconds_ += now_seconds() - begin_seconds;
     });
   }
 
@@ -64,6 +72,9 @@ class HostStream final : public Stream {
     if (ring_ == nullptr) ready_seconds_ = now_seconds();
     give([this, work] { ready_seconds_ = work(ready_seconds_); });
   }
+
+  // When paced work in hand ends, for who waits to be awake by then; the past: nothing is known.
+  std::atomic<double>& due_seconds() { return due_seconds_; }
 
   void record(Event& event) override;
   void wait(Event& event) override;
@@ -99,6 +110,7 @@ class HostStream final : public Stream {
   std::uint32_t given_ = 0;          // the giving thread's count
   alignas(64) std::atomic<std::uint32_t> published_{0};
   alignas(64) std::atomic<std::uint32_t> done_{0};
+  std::atomic<double> due_seconds_{0.0};
   double ready_seconds_ = 0.0;  // the working thread's
   bool stop_ = false;           // the working thread's
   std::thread thread_;

@@ -6,7 +6,9 @@
 #include "memory/clock.h"
 
 namespace sluice {
-Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds) {
+
+Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds,
+                std::atomic<double>* due_seconds) {
   if (speed_.bytes_per_second <= 0.0) {
     const double begin_seconds = now_seconds();
     std::memcpy(to, from, bytes);
@@ -19,6 +21,9 @@ Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double 
   do {
     begin_seconds = std::max(ready_seconds, free_seconds);
   } while (!free_seconds_.compare_exchange_weak(free_seconds, begin_seconds + cost_seconds));
+  if (due_seconds != nullptr) {
+    due_seconds->store(begin_seconds + cost_seconds, std::memory_order_release);
+  }
   std::memcpy(to, from, bytes);
   wait_until(begin_seconds + cost_seconds);
   return {begin_seconds, begin_seconds + cost_seconds};

@@ -20,8 +20,10 @@ class Link {
   explicit Link(LinkSpeed speed) : speed_(speed) {}
 
   // Returns when the copy is through, and when the link was busy with it. `ready_seconds` is when
-  // it could have begun: a thread that woke late doesn't hold up the link. Any thread.
-  Span copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds);
+  // it could have begun: a thread that woke late doesn't hold up the link. `due_seconds`, if given,
+  // is told when the copy will be through as soon as that is known. Any thread.
+  Span copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds,
+            std::atomic<double>* due_seconds = nullptr);
 
  private:
   LinkSpeed speed_;

@@ -97,13 +97,13 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
   if (resident) sums.resident_bytes = align_up(info.size_bytes);
   const std::vector<Piece> pieces =
       cut_unit(model_.units, unit, resident ? info.size_bytes : slot_bytes_);
-  for (std::size_t p = 0; p < kPasses; ++p) {
+  for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
     const PassCount& pass = passes_.kinds[p];
     const bool skipped = info.kind == UnitKind::kHead && pass.size.rows == 0;
     if (pass.count == 0 || skipped) continue;
     for (const Piece& piece : pieces) {
       if (!resident) sums.link[p] += transfer_seconds(hardware_.to_device, piece.size_bytes);
-      sums.device[p] += predict_piece_seconds(model_, hardware_.device, piece, pass.size);
+      sums.device[p] += predict_piece(model_, hardware_.device, piece, pass.size).alone();
     }
     sums.by_host[p] = sums.device[p];
     if (!by_host || pass.size.tokens > kMostHostTokens) continue;
@@ -113,7 +113,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
                       transfer_seconds(hardware_.to_host, pass.size.tokens * row_bytes) +
                       transfer_seconds(hardware_.to_device, pass.size.tokens * row_bytes);
     for (const Piece& piece : pieces) {
-      sums.by_host[p] += predict_piece_seconds(model_, hardware_.host, piece, pass.size);
+      sums.by_host[p] += predict_piece(model_, hardware_.host, piece, pass.size).alone();
     }
   }
   return sums;
@@ -128,7 +128,7 @@ double Candidates::estimate(const Candidate& candidate) const {
     add(sums, kinds_[k].sums[counts[k]]);
   }
   double seconds = 0.0;
-  for (std::size_t p = 0; p < kPasses; ++p) {
+  for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
     const double more = sums.by_host[p] - sums.device[p];
     double share = 0.0;
     if (sums.host_link[p] > 0.0) {

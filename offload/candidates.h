@@ -33,15 +33,16 @@ class Candidates {
   std::vector<Placement> placement(const Candidate& candidate) const;
 
  private:
-  static constexpr std::size_t kKinds = 3;   // of units
-  static constexpr std::size_t kPasses = 3;  // of passes
+  static constexpr std::size_t kKinds = 3;  // of units
   // Sums over units of one kind, when the first so many are resident.
   struct Sums {
     std::size_t resident_bytes = 0;
-    std::array<double, kPasses> link{};       // seconds to copy those outside
-    std::array<double, kPasses> host_link{};  // of them, what the host could compute instead
-    std::array<double, kPasses> device{};     // seconds to compute, all on the device
-    std::array<double, kPasses> by_host{};    // and with the host computing all that it could
+    std::array<double, WorkloadPasses::kKinds> link{};  // seconds to copy those outside
+    std::array<double, WorkloadPasses::kKinds>
+        host_link{};  // of them, what the host could compute instead
+    std::array<double, WorkloadPasses::kKinds> device{};  // seconds to compute, all on the device
+    std::array<double, WorkloadPasses::kKinds>
+        by_host{};  // and with the host computing all that it could
   };
   struct Kind {
     std::vector<std::size_t> order;

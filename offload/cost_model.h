@@ -1,4 +1,4 @@
-// The predictor: replays a schedule's steps on the clocks of a machine. Pure arithmetic.
+// The predictor: replays a plan's passes on the clocks of a machine. Pure arithmetic.
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "offload/hardware.h"
+#include "offload/piece_seconds.h"
 #include "offload/schedule.h"
 #include "offload/trace.h"
 
@@ -17,21 +18,16 @@ struct PassCount {
   std::size_t count;
 };
 struct WorkloadPasses {
-  std::array<PassCount, 3> kinds;
+  static constexpr std::size_t kKinds = 4;
+  // Of prompts: those without logits, those in which some prompts end, and the last; then one token
+  // of each sequence.
+  std::array<PassCount, kKinds> kinds;
 
-  const PassCount& segment() const { return kinds[0]; }  // of prompts, all but the last
-  const PassCount& last_segment() const { return kinds[1]; }
-  const PassCount& decode() const { return kinds[2]; }
+  const PassCount& decode() const { return kinds.back(); }
 };
 WorkloadPasses passes_of(const Workload& workload, std::size_t segment_tokens);
-
-// Seconds of computing each piece of a schedule, on the device and by the host.
-struct PieceSeconds {
-  std::vector<double> device;
-  std::vector<double> host;
-};
-PieceSeconds predict_pieces(const ModelLayout& model, const Schedule& schedule,
-                            const Hardware& hardware, PassSize size);
+// One token of every sequence, in the midst of generating.
+PassSize decode_pass_size(const Plan& plan);
 
 // Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
 // is told when what would run, from the pass's start; copies for it may have begun before.
@@ -39,16 +35,8 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
                             const Hardware& hardware, PassSize size,
                             std::vector<TraceEntry>* spans = nullptr);
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
-                            const Hardware& hardware, PassSize size, const PieceSeconds& pieces,
+                            const Hardware& hardware, PassSize size, const PieceTable& pieces,
                             std::vector<TraceEntry>* spans = nullptr);
-
-// Computation alone, of one piece, with nothing copied meanwhile.
-double predict_piece_seconds(const ModelLayout& model, const ComputeRates& rates,
-                             const Piece& piece, PassSize size);
-
-// A pass of the plan's workload that brings one token of every sequence, half of the reply being
-// there; where they are more than a pass takes, as many as it does.
-PassSize decode_pass_size(const Plan& plan);
 
 // Of the plan's workload.
 Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& schedule,

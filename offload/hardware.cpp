@@ -32,20 +32,6 @@ double ProductRate::seconds_per_byte_at(std::size_t tokens) const {
   return seconds_per_byte[i - 1] + part * (seconds_per_byte[i] - seconds_per_byte[i - 1]);
 }
 
-void slow_down(ComputeRates& rates, const ComputePace& pace) {
-  constexpr double kEndless = 1e30;
-  const auto or_endless = [](double rate) { return rate > 0.0 ? rate : kEndless; };
-  for (std::size_t type = 0; type < kDTypeCount; ++type) {
-    const ProductRate least =
-        ProductRate::roofline(kAllDTypes[type], or_endless(pace.bytes_per_second),
-                              or_endless(pace.operations_per_second));
-    ProductRate& rate = rates.products[type];
-    for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
-      rate.seconds_per_byte[i] = std::max(rate.seconds_per_byte[i], least.seconds_per_byte[i]);
-    }
-  }
-}
-
 Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeRates& host) {
   constexpr double kOfMemory = 0.8;
   constexpr double kOfTensorCores = 0.5;  // weights have to be decoded for them

@@ -31,20 +31,25 @@ class ProductRate {
   bool known() const { return seconds_per_byte[0] > 0.0; }
 };
 
-// Of one place that computes.
+// Of one place that computes. What is 0 costs nothing, or as much as what it is a case of.
 struct ComputeRates {
   std::array<ProductRate, kDTypeCount> products{};
-  // Attention where a pass brings one token of a sequence, and where it brings many.
+  ComputePace pace;  // products take this long at least
+  // Attention where a pass brings one token of a sequence, and where it brings many; and where
+  // there is too little of it for more than one thread.
   double attention_one_token_operations_per_second = 0.0;
   double attention_operations_per_second = 0.0;
-  double element_seconds = 0.0;  // of the work beside products, for one value of one activation
-  double step_seconds = 0.0;     // to hand over one operation
-  // While the link is busy it computes at this share of its speed: both use the memory bus.
+  double attention_alone_operations_per_second = 0.0;
+  // Of the work beside products, for one value of one activation: where a pass brings few tokens,
+  // and where it brings many. Rotating, storing and beginning attention is told apart.
+  double element_seconds = 0.0;
+  double element_seconds_many = 0.0;
+  double rotate_seconds = 0.0;
+  double rotate_seconds_many = 0.0;
+  double step_seconds = 0.0;  // to hand over one operation
+  // While the link is busy it computes at this share of its speed.
   double share_beside_copies = 1.0;
 };
-
-// Makes products take as long as `pace` makes them.
-void slow_down(ComputeRates& rates, const ComputePace& pace);
 
 // A device, the host beside it, and the link between them.
 struct Hardware {
@@ -52,9 +57,12 @@ struct Hardware {
   ComputeRates host;
   LinkSpeed to_device;
   LinkSpeed to_host;
-  LinkSpeed disk;             // without a speed: unknown, and taken to cost nothing
-  double turn_seconds = 0.0;  // to hand the residual stream from one place to the other
-  double pass_seconds = 0.0;  // between two passes, beside their steps
+  LinkSpeed disk;              // without a speed: unknown, and taken to cost nothing
+  double wait_seconds = 0.0;   // that computing loses where it had to wait for a copy
+  double turn_seconds = 0.0;   // to hand the residual stream from one place to the other and back
+  double pass_seconds = 0.0;   // between two passes, beside their steps
+  double token_seconds = 0.0;  // to lay out one token of a pass
+  double logit_seconds = 0.0;  // to look at one logit, for the next token
 };
 
 // Of a GPU, by what its clocks and widths would allow and what kernels usually get of that, beside

@@ -1,171 +1,280 @@
 #include "offload/probe.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
+#include <thread>
 #include <vector>
 
-#include "layers/ops.h"
-#include "layers/row_kernels.h"
 #include "memory/clock.h"
-#include "memory/host_store.h"
-#include "memory/packed.h"
-#include "memory/parallel.h"
+#include "memory/quant.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kReadBytes = 80_MiB;  // weights read once: more than caches hold
+constexpr std::size_t kReadBytes = 80_MiB;  // more than caches hold
+constexpr double kRunSeconds = 4e-3;        // of one measurement
 constexpr std::size_t kManyTokens = 64;
 
-class Probe {
- public:
-  Probe(std::size_t columns, Precision precision)
-      : columns_(columns), precision_(precision), weights_(kReadBytes) {
-    // Touched, so that reading it reads memory; zeros are as good as any weights.
-    parallel_for(kReadBytes / 1_MiB, 1, [&](std::size_t begin, std::size_t end) {
-      std::memset(weights_.data() + begin * 1_MiB, 0, (end - begin) * 1_MiB);
-    });
-  }
-
-  ProductRate product_rate(DType type) {
-    const std::size_t panel = panel_bytes(type, columns_);
-    const std::size_t panels = std::max<std::size_t>(kReadBytes / panel, 1);
-    const double one = best_seconds(1, [&] { run(type, panels, 1); });
-    const std::size_t few = std::min<std::size_t>(panels, 32);
-    const double many = best_seconds(3, [&] { run(type, few, kManyTokens); });
-    return ProductRate::roofline(
-        type, static_cast<double>(panels * panel) / one,
-        2.0 * static_cast<double>(few * kPanelRows * columns_ * kManyTokens) / many);
-  }
-
-  double step_seconds(DType type) {
-    return best_seconds(3,
-                        [&] {
-                          for (int i = 0; i < 8; ++i) run(type, 4, 1);
-                        }) /
-           8;
-  }
-
-  double copy_rate() {
-    std::vector<std::byte> to(4_MiB);
-    std::memset(to.data(), 1, to.size());
-    std::size_t at = 0;
-    const double seconds = best_seconds(4, [&] {
-      std::memcpy(to.data(), weights_.data() + at, to.size());
-      at += to.size();
-    });
-    return static_cast<double>(to.size()) / seconds;
-  }
-
- private:
-  void run(DType type, std::size_t panels, std::size_t tokens) {
-    const std::size_t rows = panels * kPanelRows;
-    out_.resize(std::max(out_.size(), rows * tokens));
-    const ActivationForm form = activation_form(type, precision_);
-    in_.resize(std::max(in_.size(), activation_row_bytes(form, columns_) * tokens));
-    product({.type = type,
-             .panels = weights_.data(),
-             .rows = rows,
-             .columns = columns_,
-             .form = form,
-             .in = in_.data(),
-             .tokens = tokens,
-             .out = out_.data(),
-             .out_stride = rows,
-             .accumulate = false});
-  }
-
-  std::size_t columns_;
-  Precision precision_;
-  HostStore weights_;
-  std::vector<std::byte> in_;  // zeros
-  std::vector<float> out_;
-};
-
-double attention_rate(const ModelConfig& config) {
-  constexpr std::size_t kPages = 4;
-  constexpr std::size_t kTasks = 4;
-  const std::size_t group = config.heads / config.kv_heads;
-  const std::size_t tokens = query_block_tokens(group);
-  const KvLayout layout{.layers = 1, .kv_heads = 1, .head_dim = config.head_dim, .pages = kPages};
-  const std::vector<std::byte> pages(layout.total_bytes());
-  const std::vector<float> queries(tokens * group * config.head_dim, 0.5f);
-  const std::int32_t table[kPages] = {0, 1, 2, 3};
-  struct Buffers {
-    std::vector<float> out, scratch;
-  };
-  std::vector<Buffers> buffers(kTasks);
-  for (Buffers& b : buffers) {
-    b.out.resize(queries.size());
-    b.scratch.resize(attend_scratch_floats(layout, tokens * group));
-  }
-  const double seconds = best_seconds(3, [&] {
-    parallel_for(kTasks, 1, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i) {
-        row_kernels().attend({.queries = queries.data(),
-                              .query_stride = group * config.head_dim,
-                              .tokens = tokens,
-                              .group = group,
-                              .first_position = kPages * kPageTokens - tokens,
-                              .pages = table,
-                              .head = pages.data(),
-                              .layout = layout,
-                              .out = buffers[i].out.data(),
-                              .out_stride = group * config.head_dim,
-                              .scratch = buffers[i].scratch.data()});
-      }
-    });
-  });
-  return 4.0 * static_cast<double>(kTasks * queries.size() * kPages * kPageTokens) / seconds;
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
 
-double element_seconds(const ModelConfig& config) {
-  const std::size_t columns = std::max<std::size_t>(config.width, 64);
-  const std::vector<float> weight(columns, 1.0f);
-  std::vector<float> row(columns, 0.5f);
-  constexpr auto kForm = ActivationForm::kInt8;
-  std::vector<std::byte> groups(activation_row_bytes(kForm, columns));
-  const double seconds = best_seconds(4, [&] {
-    for (int i = 0; i < 8; ++i) {
-      row_kernels().norm(row.data(), weight.data(), 1e-5f, columns, row.data());
-      if (columns % kActivationGroup == 0) {
-        convert_activations(kForm, row.data(), columns, groups.data());
-      }
-    }
-  });
-  return seconds / static_cast<double>(8 * columns);
+// Seconds of one operation, the slope between two measurements.
+double slope(double more_seconds, double less_seconds, double operations) {
+  return std::max((more_seconds - less_seconds) / operations, 1e-15);
 }
 
 }  // namespace
 
-Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link) {
-  ComputeRates rates;
-  std::array<bool, kDTypeCount> used{};
-  for (const UnitInfo& unit : model.units) {
-    for (const MatrixInfo& m : unit.matrices) used[static_cast<std::size_t>(m.type())] = true;
+ProductRate probe_products(ProbeLayer& layer, DType type, double step_seconds) {
+  constexpr double kBatches = 4.0;
+  ProductRate rate;
+  for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
+    double bytes = 0.0;
+    const LayerSeconds t =
+        layer.time(type, {.tokens = ProductRate::kTokens[i]}, kRunSeconds, &bytes);
+    rate.seconds_per_byte[i] =
+        std::max(t.products - kBatches * step_seconds, 0.1 * t.products) / bytes;
   }
-  Probe probe(model.units.front().matrices.front().columns(), precision);
+  return rate;
+}
+
+void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeRates& rates) {
+  constexpr double kElementSteps = 3.0;  // two norms and an activation
+  constexpr double kRotateSteps = 2.0;   // rotating and attending
+  const auto time = [&](const LayerPass& pass) {
+    return layer.time(type, pass, kRunSeconds, nullptr);
+  };
+  const auto at_least = [](double seconds) { return std::max(seconds, 1e-12); };
+  const double score = 4.0 * static_cast<double>(c.query_width());  // operations
+  const auto elements = static_cast<double>(2 * c.width + 2 * c.feed_forward);
+  const auto rotated = static_cast<double>(2 * c.query_width() + 2 * c.kv_width());
+  const double step = rates.step_seconds;
+
+  // Few tokens, too few for a second thread.
+  const std::size_t few_keys = 16;
+  const std::size_t alone_keys =
+      std::clamp<std::size_t>(kAloneScores / c.heads - 1, 2 * few_keys, ProbeLayer::kMostKeys);
+  const LayerSeconds few = time({.keys = few_keys - 1});
+  const LayerSeconds alone = time({.keys = alone_keys - 1});
+  const double alone_seconds =
+      slope(alone.attention, few.attention, score * static_cast<double>(alone_keys - few_keys));
+  rates.attention_alone_operations_per_second = 1.0 / alone_seconds;
+  rates.element_seconds = at_least(few.elements - kElementSteps * step) / elements;
+  rates.rotate_seconds = at_least(few.attention - kRotateSteps * step -
+                                  alone_seconds * score * static_cast<double>(few_keys)) /
+                         rotated;
+
+  constexpr std::size_t kSequences = 8;
+  const LayerSeconds wide = time({.sequences = kSequences, .keys = ProbeLayer::kMostKeys - 1});
+  rates.attention_one_token_operations_per_second =
+      score * static_cast<double>(kSequences * ProbeLayer::kMostKeys) /
+      at_least(wide.attention - rates.rotate_seconds * rotated * kSequences);
+
+  // Many tokens: of keys they see their own up to themselves, on average half.
+  constexpr std::size_t kKeys = 448;
+  constexpr auto kTokens = static_cast<double>(kManyTokens);
+  const LayerSeconds many = time({.tokens = kManyTokens});
+  const LayerSeconds behind = time({.tokens = kManyTokens, .keys = kKeys});
+  const double many_seconds =
+      slope(behind.attention, many.attention, score * kTokens * static_cast<double>(kKeys));
+  rates.attention_operations_per_second = 1.0 / many_seconds;
+  rates.element_seconds_many =
+      at_least(many.elements - kElementSteps * step) / (elements * kTokens);
+  rates.rotate_seconds_many = at_least(many.attention - kRotateSteps * step -
+                                       many_seconds * score * kTokens * (kTokens / 2)) /
+                              (rotated * kTokens);
+}
+
+CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
+  constexpr std::size_t kPieceBytes = 1_MiB;
+  constexpr std::size_t kPieces = 16;
+  HostStore from(kPieces * kPieceBytes);
+  HostStore to(2 * kPieceBytes);
+  std::memset(from.data(), 1, from.size_bytes());
+  std::memset(to.data(), 1, to.size_bytes());
+  std::vector<double> rates, shares;
+  for (const std::size_t tokens : {1, 8, 32, 1, 8, 32}) {
+    const auto compute = [&] {
+      return layer.mean_seconds(type, {.tokens = tokens}, 2 * kRunSeconds);
+    };
+    const double alone_seconds = compute();
+    std::atomic<bool> stop{false};
+    std::thread copier([&] {
+      Link link(speed);
+      double end_seconds = now_seconds();
+      for (std::size_t piece = 0; piece == 0 || !stop.load(std::memory_order_relaxed); ++piece) {
+        const Span busy =
+            link.copy(to.data() + piece % 2 * kPieceBytes,
+                      from.data() + piece % kPieces * kPieceBytes, kPieceBytes, end_seconds);
+        end_seconds = busy.end_seconds;
+        rates.push_back(static_cast<double>(kPieceBytes) / (busy.end_seconds - busy.begin_seconds));
+      }
+    });
+    const double beside_seconds = compute();
+    stop = true;
+    copier.join();
+    shares.push_back(std::clamp(alone_seconds / beside_seconds, 0.2, 1.0));
+  }
+  return {median(rates), median(shares)};
+}
+
+double probe_wait_seconds(ProbeLayer& layer, DType type) {
+  constexpr int kWaits = 9;
+  constexpr double kCopySeconds = 250e-6;
+  HostStream link(HostStream::Mode::kThread, "probe-link");
+  HostEvent ready;
+  HostEvent done;
+  HostStream& stream = layer.stream();
+  const LayerPass pass{};
+  const double awake_seconds = layer.time(type, pass, 1e-3, nullptr).all();
+  std::vector<double> late;
+  for (int i = 0; i < kWaits; ++i) {
+    double copied = 0.0;
+    double end = 0.0;
+    link.enqueue_paced([&copied, due = &link.due_seconds()](double ready_seconds) {
+      copied = ready_seconds + kCopySeconds;
+      due->store(copied, std::memory_order_release);
+      wait_until(copied);
+      return copied;
+    });
+    link.record(ready);
+    stream.wait(ready);
+    layer.enqueue(type, pass);
+    stream.stamp(&end);
+    stream.record(done);
+    done.synchronize();
+    late.push_back(end - copied - awake_seconds);
+  }
+  return std::max(median(late), 0.0);
+}
+
+double probe_hop_seconds(HostStream& stream) {
+  constexpr int kHops = 64;
+  constexpr std::size_t kSlots = 2;
+  HostStream link(HostStream::Mode::kThread, "probe-link");
+  HostEvent ready[kSlots];
+  HostEvent free[kSlots];
+  HostEvent done;
+  const double seconds = best_seconds(5, [&] {
+    for (int hop = 0; hop < kHops; ++hop) {
+      link.wait(free[hop % kSlots]);
+      link.record(ready[hop % kSlots]);
+      stream.wait(ready[hop % kSlots]);
+      stream.record(free[hop % kSlots]);
+    }
+    stream.record(done);
+    done.synchronize();
+  });
+  return seconds / kHops;
+}
+
+double probe_turn_seconds(ProbeLayer& layer, DType type, bool host_computes) {
+  constexpr int kTurns = 9;
+  constexpr int kBefore = 4;               // runs, so that threads are awake
+  constexpr double kBusySeconds = 150e-6;  // longer than a stream spins before it sleeps
+  const LayerPass pass{};
+  const double run_seconds = layer.time(type, pass, 1e-3, nullptr).all();
+  HostStream& stream = layer.stream();
+  HostEvent done;
+  std::vector<double> turns;
+  for (int i = 0; i < kTurns; ++i) {
+    double there = 0.0;
+    double back = 0.0;
+    for (int run = 0; run < kBefore; ++run) layer.enqueue(type, pass);
+    stream.enqueue([] { wait_until(now_seconds() + kBusySeconds); });
+    stream.stamp(&there);
+    stream.record(done);
+    done.synchronize();
+    const double begin = now_seconds();
+    if (host_computes) {
+      layer.run_here(type, pass);
+    } else {
+      wait_until(begin + kBusySeconds);
+    }
+    const double busy_seconds = host_computes ? run_seconds : kBusySeconds;
+    layer.enqueue(type, pass);
+    stream.stamp(&back);
+    stream.record(done);
+    done.synchronize();
+    turns.push_back(back - there - busy_seconds - run_seconds);
+  }
+  return std::max(median(turns), 0.0);
+}
+
+// Its embedding and its rotations.
+double probe_token_seconds(const ModelLayout& model) {
+  const ModelConfig& c = model.config;
+  const DType type = model.embedding->type;
+  const std::vector<std::byte> row(row_bytes(type, c.width));
+  std::vector<float> values(c.width + c.rope_dims);
+  double position = 1.0;
+  return best_seconds(3,
+                      [&] {
+                        for (int i = 0; i < 8; ++i) {
+                          decode_row(type, row.data(), c.width, values.data());
+                          float* rotation = values.data() + c.width;
+                          for (const double frequency : c.rope_frequencies) {
+                            *rotation++ = static_cast<float>(std::cos(position * frequency));
+                            *rotation++ = static_cast<float>(std::sin(position * frequency));
+                          }
+                          position += 1.0;
+                        }
+                      }) /
+         8;
+}
+
+double probe_logit_seconds() {
+  std::vector<float> logits(std::size_t{1} << 14);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 1009);
+  std::atomic<std::ptrdiff_t> sink{0};
+  return best_seconds(5, [&] { sink = std::ranges::max_element(logits) - logits.begin(); }) /
+         static_cast<double>(logits.size());
+}
+
+Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link) {
+  std::array<std::size_t, kDTypeCount> bytes{};
+  for (const UnitInfo& unit : model.units) {
+    for (const MatrixInfo& m : unit.matrices) {
+      bytes[static_cast<std::size_t>(m.type())] += m.size_bytes;
+    }
+  }
+  ProbeLayer layer(model.config, precision, std::min(kReadBytes, model.units_bytes()));
+  const auto most = static_cast<std::size_t>(std::ranges::max_element(bytes) - bytes.begin());
+  Hardware hardware;
+  ComputeRates& rates = hardware.device;
+  hardware.turn_seconds = probe_turn_seconds(layer, kAllDTypes[most], true);
+  hardware.pass_seconds = probe_turn_seconds(layer, kAllDTypes[most], false);
+  probe_between(layer, kAllDTypes[most], model.config, rates);
   ProductRate slowest;
   for (std::size_t type = 0; type < kDTypeCount; ++type) {
-    if (!used[type]) continue;
-    if (model.config.width % dtype_info(kAllDTypes[type]).group_values != 0) continue;
-    rates.products[type] = probe.product_rate(kAllDTypes[type]);
-    rates.step_seconds = probe.step_seconds(kAllDTypes[type]);
+    if (bytes[type] == 0 || !layer.fits(kAllDTypes[type])) continue;
+    rates.products[type] = probe_products(layer, kAllDTypes[type], rates.step_seconds);
     for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
-      double& most = slowest.seconds_per_byte[i];
-      most = std::max(most, rates.products[type].seconds_per_byte[i]);
+      double& longest = slowest.seconds_per_byte[i];
+      longest = std::max(longest, rates.products[type].seconds_per_byte[i]);
     }
   }
   // A type whose groups don't divide the width is taken to be as slow as the slowest measured.
   for (ProductRate& r : rates.products) {
     if (!r.known()) r = slowest;
   }
-  rates.attention_operations_per_second = attention_rate(model.config);
-  rates.attention_one_token_operations_per_second = rates.attention_operations_per_second;
-  rates.element_seconds = element_seconds(model.config);
-  if (link.bytes_per_second <= 0.0) link.bytes_per_second = probe.copy_rate();
-  return {.device = rates, .host = rates, .to_device = link, .to_host = link};
+  const CopyRates copies = probe_copies(layer, kAllDTypes[most], link);
+  rates.share_beside_copies = copies.share;
+  hardware.wait_seconds = probe_wait_seconds(layer, kAllDTypes[most]);
+  if (link.bytes_per_second <= 0.0) {
+    link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};
+  }
+  hardware.to_device = link;
+  hardware.to_host = link;
+  hardware.token_seconds = probe_token_seconds(model);
+  hardware.logit_seconds = probe_logit_seconds();
+  hardware.host = rates;
+  return hardware;
 }
 
 }  // namespace sluice

@@ -2,11 +2,39 @@
 #pragma once
 
 #include "offload/hardware.h"
+#include "offload/probe_layer.h"
 
 namespace sluice {
 
-// Measures what `model` needs of this machine's CPU in about 20 ms, on synthetic weights. A link
-// without a speed is measured as a memory copy.
+// Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights,
+// on synthetic weights. A link without a speed is measured as a memory copy.
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
+
+// The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
+ProductRate probe_products(ProbeLayer& layer, DType type, double step_seconds);
+void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config, ComputeRates& rates);
+
+// A thread that copies at the link's pace while another computes.
+struct CopyRates {
+  double bytes_per_second = 0.0;  // of a link without a pace, in company
+  double share = 1.0;             // of its speed that computing keeps meanwhile
+};
+CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed link);
+
+// What it costs computing to have waited for a copy: to begin late, and with workers that sleep.
+double probe_wait_seconds(ProbeLayer& layer, DType type);
+
+// What a copy costs beside its bytes where a link has no pace: two streams that wait for each
+// other.
+double probe_hop_seconds(HostStream& stream);
+
+// From the end of a stream's work to the host thread that waited for it, and back again to the
+// stream, which has gone to sleep; with the workers that each side has to wake. Between two passes
+// the host has only little to do.
+double probe_turn_seconds(ProbeLayer& layer, DType type, bool host_computes);
+
+// To lay out a token of a pass; to look at a logit.
+double probe_token_seconds(const ModelLayout& model);
+double probe_logit_seconds();
 
 }  // namespace sluice

@@ -47,7 +47,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
   if (limits.host_units) return route(std::min(*limits.host_units, free.size()));
   Plan trial = plan;
   const PassSize size = size_of(plan, tokens);
-  const PieceSeconds pieces = predict_pieces(model, schedule, hardware, size);
+  const PieceTable pieces = predict_pieces(model, schedule, hardware, size);
   const auto seconds = [&](std::size_t count) {
     trial.routes = {route(count)};
     schedule.prologue = make_prologue(model, trial, schedule);

@@ -127,7 +127,7 @@ int main(int argc, char** argv) {
   const ComputePace pace{.bytes_per_second = kBytesPerSecond,
                          .operations_per_second = kHostOperations};
   Hardware hardware = probe_host(layout, Precision::kNormal, Runner::kLink);
-  slow_down(hardware.host, pace);
+  hardware.host.pace = pace;
   // Planned for one sequence at a time, then given room for passes of more.
   Plan chosen = make_plan(layout, {.prompt_tokens = 1, .max_tokens = 256},
                           {.segment_tokens = kMostTokens,

@@ -187,7 +187,7 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused(set("/limit_bytes", 1000), "limit_bytes is 1000");
   refused(set("/limit_bytes", mixed_plan().bytes.total() - 1), "limit_bytes is");
   refused(set("/placement/1", "in place"), "in place on cpu");
-  refused(set("/placement/1", "disk"), "resident, host, in place");
+  refused(set("/placement/1", "shelf"), "resident, host, in place, disk");
   refused(set("/placement/1", "disk"), "disk_buffers");
   refused(set("/disk_buffers", 3), "disk_buffers");
   refused(set("/disk_buffer_bytes", -1), "disk_buffer_bytes");

@@ -110,7 +110,7 @@ TEST_CASE("timeline: a predicted pass holds one pass's worth of copies and compu
       }
       if (step.kind == StepKind::kCompute) {
         computing +=
-            predict_piece_seconds(streaming.model.layout, streaming.hardware.device, piece, size);
+            predict_piece(streaming.model.layout, streaming.hardware.device, piece, size).alone();
       }
       by_host += step.kind == StepKind::kHost ? 1 : 0;
     }

@@ -97,7 +97,7 @@ TEST_CASE("cost model: a pass takes as long as the longer of copying and computi
   double computing = 0.0;
   plan.slots = 1;
   for (const Piece& piece : make_schedule(model.layout, plan).pieces) {
-    computing += predict_piece_seconds(model.layout, hardware.device, piece, size);
+    computing += predict_piece(model.layout, hardware.device, piece, size).alone();
   }
   const double bytes = static_cast<double>(plan.streamed_bytes(model.layout, size.tokens));
   for (const double ratio : {0.2, 1.0, 5.0}) {  // copying to computing
@@ -106,6 +106,6 @@ TEST_CASE("cost model: a pass takes as long as the longer of copying and computi
     const double longer = std::max(computing, ratio * computing);
     CHECK(pass(1) >= 0.95 * (1.0 + ratio) * computing);
     CHECK(pass(4) >= 0.999 * longer);
-    CHECK(pass(4) <= 1.3 * longer);  // pieces differ: not all of it can overlap
+    CHECK(pass(4) <= 1.35 * longer);  // pieces differ: not all of it can overlap
   }
 }

@@ -1,0 +1,47 @@
+#include "cli/machine_load.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "memory/clock.h"
+
+namespace sluice {
+namespace {
+
+// Of all processors since the system's start: all but idling and waiting for disks.
+double busy_seconds() {
+  std::ifstream in("/proc/stat");
+  std::string name;
+  double user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0, steal = 0;
+  in >> name >> user >> nice >> system >> idle >> wait >> irq >> soft >> steal;
+  if (!in || name != "cpu") return 0.0;
+  return (user + nice + system + irq + soft + steal) /
+         static_cast<double>(std::max(1L, sysconf(_SC_CLK_TCK)));
+}
+
+double own_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+}  // namespace
+
+MachineLoad::MachineLoad()
+    : busy_seconds_(busy_seconds()), own_seconds_(own_seconds()), begin_seconds_(now_seconds()) {}
+
+double MachineLoad::others_share() const {
+  const double others = busy_seconds() - busy_seconds_ - (own_seconds() - own_seconds_);
+  const double all = (now_seconds() - begin_seconds_) *
+                     static_cast<double>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+  return all > 0.0 ? std::clamp(others / all, 0.0, 1.0) : 0.0;
+}
+
+}  // namespace sluice

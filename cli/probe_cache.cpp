@@ -1,0 +1,298 @@
+#include "cli/probe_cache.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/bench_report.h"
+#include "cli/output_file.h"
+#include "memory/error.h"
+#include "memory/printable.h"
+#include "memory/units.h"
+
+namespace sluice {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFormat = 1;
+constexpr std::size_t kMostBytes = 1_MiB;  // of a cached file
+constexpr std::size_t kMostSamples = 64;
+constexpr std::size_t kMostSize = std::size_t{1} << 50;
+
+// A rate of any machine, in bytes or operations a second, lies between these.
+constexpr double kLeastRate = 1e3;
+constexpr double kMostRate = 1e17;
+
+[[noreturn]] void refuse(std::string_view field, const std::string& what) {
+  throw Error(ErrorKind::kBadFile, text("field ", field, " ", what));
+}
+
+const Json& at(const Json& json, const char* field) {
+  if (!json.is_object() || !json.contains(field)) refuse(field, "is missing");
+  return json[field];
+}
+
+double number(const Json& json, const char* field, double least, double most) {
+  const Json& value = at(json, field);
+  if (!value.is_number()) refuse(field, "isn't a number");
+  const double n = value.get<double>();
+  if (!(n >= least && n <= most)) refuse(field, text("is ", n, ", not in ", least, "..", most));
+  return n;
+}
+
+double rate(const Json& json, const char* field) {
+  return number(json, field, kLeastRate, kMostRate);
+}
+
+double seconds(const Json& json, const char* field) {
+  return number(json, field, 0.0, 1.0);
+}
+
+std::size_t size(const Json& json, const char* field) {
+  return static_cast<std::size_t>(number(json, field, 0.0, static_cast<double>(kMostSize)));
+}
+
+std::string name(const Json& json, const char* field) {
+  const Json& value = at(json, field);
+  if (!value.is_string()) refuse(field, "isn't a text");
+  return value.get<std::string>();
+}
+
+const Json& list(const Json& json, const char* field) {
+  const Json& value = at(json, field);
+  if (!value.is_array() || value.size() > kMostSamples) refuse(field, "isn't a short list");
+  return value;
+}
+
+// Every figure of ComputeRates but the products.
+struct Field {
+  const char* name;
+  double ComputeRates::*value;
+};
+constexpr Field kRateFields[] = {
+    {"attention_one_token_operations_per_second",
+     &ComputeRates::attention_one_token_operations_per_second},
+    {"attention_operations_per_second", &ComputeRates::attention_operations_per_second},
+    {"attention_alone_operations_per_second",
+     &ComputeRates::attention_alone_operations_per_second}};
+constexpr Field kSecondsFields[] = {{"element_seconds", &ComputeRates::element_seconds},
+                                    {"element_seconds_many", &ComputeRates::element_seconds_many},
+                                    {"rotate_seconds", &ComputeRates::rotate_seconds},
+                                    {"rotate_seconds_many", &ComputeRates::rotate_seconds_many},
+                                    {"step_seconds", &ComputeRates::step_seconds}};
+
+Json compute_json(const ComputeRates& rates) {
+  Json json;
+  for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
+  for (const Field& f : kSecondsFields) json[f.name] = rates.*f.value;
+  json["share_beside_copies"] = rates.share_beside_copies;
+  Json products;
+  for (const DType type : kAllDTypes) {
+    const ProductRate& r = rates.products[static_cast<std::size_t>(type)];
+    if (!r.known()) continue;
+    Json row = Json::array();
+    for (const double s : r.seconds_per_byte) row.push_back(1.0 / s);
+    products[std::string(dtype_info(type).name)] = row;
+  }
+  json["product_bytes_per_second"] = products;
+  return json;
+}
+
+ComputeRates parse_compute(const Json& json) {
+  ComputeRates rates;
+  for (const Field& f : kRateFields) rates.*f.value = rate(json, f.name);
+  for (const Field& f : kSecondsFields) rates.*f.value = seconds(json, f.name);
+  rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);
+  const Json& products = at(json, "product_bytes_per_second");
+  for (const DType type : kAllDTypes) {
+    const std::string type_name(dtype_info(type).name);
+    if (!products.is_object() || !products.contains(type_name)) continue;
+    const Json& row = products[type_name];
+    ProductRate& r = rates.products[static_cast<std::size_t>(type)];
+    if (!row.is_array() || row.size() != r.seconds_per_byte.size()) {
+      refuse(type_name, "isn't a rate for each number of tokens");
+    }
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const double bytes = row[i].is_number() ? row[i].get<double>() : 0.0;
+      if (!(bytes >= kLeastRate && bytes <= kMostRate)) refuse(type_name, "has an absurd rate");
+      r.seconds_per_byte[i] = 1.0 / bytes;
+    }
+  }
+  return rates;
+}
+
+Json samples_json(const std::vector<ThreadSample>& samples) {
+  Json json = Json::array();
+  for (const ThreadSample& s : samples) {
+    json.push_back({{"threads", s.threads}, {"bytes_per_second", s.bytes_per_second}});
+  }
+  return json;
+}
+
+std::vector<ThreadSample> parse_samples(const Json& json) {
+  std::vector<ThreadSample> samples;
+  for (const Json& s : json) samples.push_back({size(s, "threads"), rate(s, "bytes_per_second")});
+  return samples;
+}
+
+MachineProbe parse(const Json& json) {
+  if (number(json, "format", 0, 1e9) != kFormat) refuse("format", "is of another version");
+  MachineProbe p;
+  const Json& machine = at(json, "machine");
+  p.machine = {name(machine, "processor"), size(machine, "cores"), size(machine, "memory_bytes"),
+               name(machine, "gpu"), name(machine, "version")};
+  p.taken_at = static_cast<std::int64_t>(number(json, "taken_at", 0, 1e12));
+  p.seconds = number(json, "seconds", 0.0, 1e6);
+  p.others_share = number(json, "others_share", 0.0, 1.0);
+  p.drift = number(json, "drift", 0.0, 1e6);
+  p.free_device_bytes = size(json, "free_device_bytes");
+  p.free_host_bytes = size(json, "free_host_bytes");
+  p.free_disk_bytes = size(json, "free_disk_bytes");
+  for (const Json& s : list(json, "link")) {
+    const Json& pinned = at(s, "pinned");
+    if (!pinned.is_boolean()) refuse("pinned", "isn't true or false");
+    p.rates.link.push_back({size(s, "bytes"), pinned.get<bool>(),
+                            rate(s, "to_device_bytes_per_second"),
+                            rate(s, "to_host_bytes_per_second")});
+  }
+  p.rates.link_latency_seconds = seconds(json, "link_latency_seconds");
+  p.rates.host_read = parse_samples(list(json, "host_read"));
+  p.rates.disk = parse_samples(list(json, "disk"));
+  const Json& direct = at(json, "disk_direct");
+  if (!direct.is_boolean()) refuse("disk_direct", "isn't true or false");
+  p.rates.disk_direct = direct.get<bool>();
+  p.rates.turn_seconds = seconds(json, "turn_seconds");
+  p.rates.pass_seconds = seconds(json, "pass_seconds");
+  p.rates.wait_seconds = seconds(json, "wait_seconds");
+  p.rates.logit_seconds = seconds(json, "logit_seconds");
+  for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
+    const std::string key(precision_name(precision));
+    p.rates.host[index_of(precision)] = parse_compute(at(at(json, "host"), key.c_str()));
+  }
+  return p;
+}
+
+}  // namespace
+
+MachineKey this_machine(const std::string& gpu) {
+  const BenchMachine bench = describe_machine();
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  const bool known = sched_getaffinity(0, sizeof usable, &usable) == 0;
+  return {.processor = printable(bench.processor),
+          .cores = known ? static_cast<std::size_t>(CPU_COUNT(&usable)) : bench.threads,
+          .memory_bytes = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                          static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
+          .gpu = printable(gpu),
+          .version = SLUICE_VERSION};
+}
+
+std::filesystem::path cache_folder() {
+  if (const char* base = std::getenv("XDG_CACHE_HOME"); base != nullptr && base[0] == '/') {
+    return std::filesystem::path(base) / "sluice";
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && home[0] == '/') {
+    return std::filesystem::path(home) / ".cache" / "sluice";
+  }
+  throw Error(ErrorKind::kIo, "there is no cache folder: set XDG_CACHE_HOME or HOME");
+}
+
+std::filesystem::path cache_path(const MachineKey& machine) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  const std::string all = text(machine.processor, "\n", machine.cores, "\n", machine.memory_bytes,
+                               "\n", machine.gpu, "\n", machine.version);
+  for (const char c : all) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  std::array<char, 32> file{};
+  std::snprintf(file.data(), file.size(), "probe-%016llx.json",
+                static_cast<unsigned long long>(hash));
+  return cache_folder() / file.data();
+}
+
+std::string probe_json(const MachineProbe& p) {
+  Json json;
+  json["format"] = kFormat;
+  json["machine"] = {{"processor", p.machine.processor},
+                     {"cores", p.machine.cores},
+                     {"memory_bytes", p.machine.memory_bytes},
+                     {"gpu", p.machine.gpu},
+                     {"version", p.machine.version}};
+  json["taken_at"] = p.taken_at;
+  json["seconds"] = p.seconds;
+  json["others_share"] = p.others_share;
+  json["drift"] = p.drift;
+  json["under_load"] = p.under_load();
+  json["free_device_bytes"] = p.free_device_bytes;
+  json["free_host_bytes"] = p.free_host_bytes;
+  json["free_disk_bytes"] = p.free_disk_bytes;
+  json["link"] = Json::array();
+  for (const LinkSample& s : p.rates.link) {
+    json["link"].push_back({{"bytes", s.bytes},
+                            {"pinned", s.pinned},
+                            {"to_device_bytes_per_second", s.to_device_bytes_per_second},
+                            {"to_host_bytes_per_second", s.to_host_bytes_per_second}});
+  }
+  json["link_latency_seconds"] = p.rates.link_latency_seconds;
+  json["host_read"] = samples_json(p.rates.host_read);
+  json["disk"] = samples_json(p.rates.disk);
+  json["disk_direct"] = p.rates.disk_direct;
+  json["turn_seconds"] = p.rates.turn_seconds;
+  json["pass_seconds"] = p.rates.pass_seconds;
+  json["wait_seconds"] = p.rates.wait_seconds;
+  json["logit_seconds"] = p.rates.logit_seconds;
+  json["product_tokens"] = ProductRate::kTokens;
+  for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
+    json["host"][std::string(precision_name(precision))] =
+        compute_json(p.rates.host[index_of(precision)]);
+  }
+  return json.dump(2) + "\n";
+}
+
+MachineProbe parse_probe(std::string_view content) {
+  const Json json = Json::parse(content, nullptr, false);
+  if (json.is_discarded()) throw Error(ErrorKind::kBadFile, "it isn't JSON");
+  return parse(json);
+}
+
+std::optional<MachineProbe> read_cached(const MachineKey& machine, std::string& why) {
+  std::filesystem::path path;
+  try {
+    path = cache_path(machine);
+  } catch (const Error&) {  // told when there is something to be written
+    return {};
+  }
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return {};
+  std::ifstream in(path, std::ios::binary);
+  std::string content(kMostBytes, '\0');
+  in.read(content.data(), static_cast<std::streamsize>(content.size()));
+  content.resize(static_cast<std::size_t>(in.gcount()));
+  try {
+    MachineProbe probe = parse_probe(content);
+    if (probe.machine == machine) return probe;
+    why = text(path.native(), " is of another machine; measuring anew");
+  } catch (const Error& bad) {
+    why = text(path.native(), " can't be used, ", bad.what(), "; measuring anew");
+  }
+  return {};
+}
+
+void write_cached(const MachineProbe& probe) {
+  const std::filesystem::path path = cache_path(probe.machine);
+  std::error_code error;
+  std::filesystem::create_directories(path.parent_path(), error);
+  if (error) {
+    throw Error(ErrorKind::kIo, text("can't make the cache folder ", path.parent_path().native(),
+                                     ": ", error.message(), "; set XDG_CACHE_HOME to another"));
+  }
+  write_file(path.native(), probe_json(probe));
+}
+
+}  // namespace sluice

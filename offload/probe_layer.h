@@ -1,0 +1,88 @@
+// A layer of a model's shape on synthetic weights, to be timed as passes run it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "layers/model_config.h"
+#include "layers/ops_cpu.h"
+#include "memory/host_store.h"
+#include "memory/host_stream.h"
+#include "memory/kv_pages.h"
+
+namespace sluice {
+
+// What a pass brings to the layer: `sequences` whose caches hold `keys` before, `tokens` of each.
+struct LayerPass {
+  std::size_t sequences = 1;
+  std::size_t tokens = 1;
+  std::size_t keys = 0;
+
+  std::size_t total_tokens() const { return sequences * tokens; }
+};
+
+// Medians over some runs.
+struct LayerSeconds {
+  double products = 0.0;
+  double elements = 0.0;   // norm and activation
+  double attention = 0.0;  // rotating, storing and attending
+  double all() const { return products + elements + attention; }
+};
+
+// Runs attention and feed-forward with weights of one type on a stream of its own, each operation
+// timed there: what surrounds an operation in a pass, sleeping threads among it, surrounds it here.
+// Of large matrices it takes some rows.
+class ProbeLayer {
+ public:
+  static constexpr std::size_t kMostTokens = 256;
+  static constexpr std::size_t kMostKeys = 1024;
+
+  // `weight_bytes`: how many are read before any is read again, so that caches hold as much of them
+  // as of the model's.
+  ProbeLayer(const ModelConfig& config, Precision precision, std::size_t weight_bytes);
+
+  // Whether rows of the layer's matrices can have this type.
+  bool fits(DType type) const;
+  // Runs for about `seconds`, three times at least. `product_bytes` is told how much of weights a
+  // run reads.
+  LayerSeconds time(DType type, const LayerPass& pass, double seconds, double* product_bytes);
+
+  // Of a run, over about `seconds` of them, whatever came between.
+  double mean_seconds(DType type, const LayerPass& pass, double seconds);
+
+  HostStream& stream() { return stream_; }
+  // Gives one run to the stream.
+  void enqueue(DType type, const LayerPass& pass) { run(stream_, type, pass, nullptr); }
+  // Runs once on the calling thread, with the stream at rest.
+  void run_here(DType type, const LayerPass& pass) { run(here_, type, pass, nullptr); }
+
+ private:
+  static constexpr std::size_t kMarks = 12;
+  struct Marks {
+    std::array<double, kMarks> seconds{};
+  };
+
+  std::size_t rows_of(DType type, std::size_t rows, std::size_t columns, std::size_t tokens) const;
+  void run(HostStream& stream, DType type, const LayerPass& pass, Marks* marks);
+  const std::byte* take_weights(std::size_t bytes);
+  void set_places(const LayerPass& pass);
+
+  const ModelConfig config_;
+  const Precision precision_;
+  HostStore weights_;
+  std::size_t at_bytes_ = 0;
+  double run_bytes_ = 0.0;
+  KvLayout kv_layout_;
+  std::vector<float> residual_, mixing_, norm_weights_, rotations_;
+  std::vector<std::byte> forms_[kActivationForms];
+  std::vector<std::byte> kv_;
+  std::vector<std::int32_t> positions_, pages_, table_;
+  std::vector<QueryBlock> blocks_;
+  OpsCpu ops_;
+  HostStream here_{HostStream::Mode::kInline};
+  HostStream stream_{HostStream::Mode::kThread, "probe"};
+};
+
+}  // namespace sluice

@@ -1,0 +1,198 @@
+#include "offload/replay.h"
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
+  return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
+}
+
+}  // namespace
+
+Replay::Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+               const Hardware& hardware, std::vector<TraceEntry>* spans)
+    : model_(model),
+      schedule_(schedule),
+      hardware_(hardware),
+      spans_(spans),
+      ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
+      free_(ready_.size(), 0.0),
+      buffer_free_(std::max<std::size_t>(plan.disk_buffers, 1), 0.0) {
+  for (const Step& step : schedule.prologue) copy(step.piece);
+}
+
+void Replay::idle() {
+  now_ = std::max(now_, link_);
+}
+
+void Replay::pass(const std::vector<Step>& steps, const PassSize& size, const PieceTable& pieces,
+                  double between_seconds) {
+  now_ += between_seconds;
+  for (const Step& step : steps) {
+    switch (step.kind) {
+      case StepKind::kInput:
+        now_ = over_link(size.tokens * (row_bytes() + rotation_bytes()));
+        break;
+      case StepKind::kCopy:
+        copy(step.piece);
+        break;
+      case StepKind::kCompute:
+        compute(step.piece, pieces.device[step.piece]);
+        break;
+      case StepKind::kHost:
+        compute_by_host(step.piece, size, pieces);
+        break;
+      case StepKind::kLogits:
+        download_logits(size);
+        break;
+    }
+  }
+}
+
+std::size_t Replay::row_bytes() const {
+  return model_.config.width * sizeof(float);
+}
+
+std::size_t Replay::rotation_bytes() const {
+  return model_.config.rope_dims * sizeof(float);
+}
+
+void Replay::tell(Lane lane, std::uint32_t piece, double begin, double end) {
+  if (spans_ != nullptr) spans_->push_back({lane, piece, {begin, end}});
+}
+
+void Replay::copy(std::uint32_t piece) {
+  const std::size_t slot = sent_++ % ready_.size();
+  double begin = std::max(link_, free_[slot]);
+  const bool on_disk = schedule_.on_disk[piece];
+  if (on_disk) {
+    now_ = std::max(now_, read(piece));  // the engine waits before it gives more work
+    begin = std::max(begin, now_);
+  }
+  link_ = begin + transfer_seconds(hardware_.to_device, schedule_.pieces[piece].size_bytes);
+  ready_[slot] = link_;
+  copies_.push_back({begin, link_, slot, spans_ == nullptr ? 0 : spans_->size()});
+  tell(Lane::kLink, piece, begin, link_);
+  if (on_disk) release_buffer(piece, link_);
+}
+
+// When a piece is in its buffer. Parts are read in order, ahead as far as buffers allow; what the
+// disk takes to begin shows only where it had nothing to do.
+double Replay::read(std::uint32_t piece) {
+  const LinkSpeed& disk = hardware_.disk;
+  if (disk.bytes_per_second <= 0.0) return 0.0;
+  if (schedule_.part[piece] != piece) return disk_;  // came with one before
+  const double free = buffer_free_[reads_ % buffer_free_.size()];
+  const double begin = std::max(disk_, free);
+  disk_ = begin + (free > disk_ ? disk.latency_seconds : 0.0) +
+          static_cast<double>(schedule_.part_bytes(piece)) / disk.bytes_per_second;
+  tell(Lane::kDisk, piece, begin, disk_);
+  return disk_;
+}
+
+// The piece has been used.
+void Replay::release_buffer(std::uint32_t piece, double seconds) {
+  if (schedule_.ends_part(piece)) buffer_free_[reads_++ % buffer_free_.size()] = seconds;
+}
+
+void Replay::compute(std::uint32_t piece, const PieceSeconds& seconds) {
+  const bool streamed = schedule_.outside[piece];
+  if (streamed && ready_[taken_ % ready_.size()] > now_) {
+    now_ = ready_[taken_ % ready_.size()] + hardware_.wait_seconds;
+  }
+  const double begin = now_;
+  work(seconds, hardware_.device.share_beside_copies);
+  tell(Lane::kCompute, piece, begin, now_);
+  if (streamed) free_[taken_++ % ready_.size()] = now_;
+}
+
+// The residual stream goes to the host and comes back.
+void Replay::compute_by_host(std::uint32_t first, const PassSize& size, const PieceTable& pieces) {
+  const double sent = now_;
+  now_ += transfer_seconds(hardware_.to_host, size.tokens * row_bytes());
+  tell(Lane::kLinkDown, first, sent, now_);
+  now_ += hardware_.turn_seconds;
+  const double begin = now_;
+  const std::size_t unit = schedule_.pieces[first].unit;
+  for (std::uint32_t p = first; p < schedule_.unit[unit + 1]; ++p) {
+    if (schedule_.on_disk[p]) now_ = std::max(now_, read(p));
+    work(pieces.host[p], hardware_.host.share_beside_copies);
+    if (schedule_.on_disk[p]) release_buffer(p, now_);
+  }
+  tell(Lane::kHost, first, begin, now_);
+  now_ = over_link(size.tokens * row_bytes());
+}
+
+// And the host looks through them for the next tokens.
+void Replay::download_logits(const PassSize& size) {
+  const std::size_t values = size.rows * model_.config.vocab;
+  const double begin = now_;
+  now_ += transfer_seconds(hardware_.to_host, values * sizeof(float));
+  tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
+  const double look =
+      hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds : hardware_.host.element_seconds;
+  now_ += look * static_cast<double>(values);
+}
+
+// When something small is on the device that is sent now: behind the copy that is on its way, and
+// before those that wait.
+double Replay::over_link(std::size_t bytes) {
+  skip_copies();
+  std::size_t next = past_;
+  double end = now_;
+  if (next < copies_.size() && copies_[next].begin_seconds < now_) {
+    end = copies_[next++].end_seconds;
+  }
+  end += transfer_seconds(hardware_.to_device, bytes);
+  double free = end;
+  for (; next < copies_.size() && copies_[next].begin_seconds < free; ++next) {
+    delay(copies_[next], free - copies_[next].begin_seconds);
+    free = copies_[next].end_seconds;
+  }
+  link_ = std::max(link_, free);
+  return end;
+}
+
+void Replay::delay(Copy& late, double seconds) {
+  late.begin_seconds += seconds;
+  late.end_seconds += seconds;
+  ready_[late.slot] = late.end_seconds;
+  if (spans_ == nullptr) return;
+  (*spans_)[late.span].span = {late.begin_seconds, late.end_seconds};
+}
+
+void Replay::skip_copies() {
+  while (past_ < copies_.size() && copies_[past_].end_seconds <= now_) ++past_;
+}
+
+void Replay::work(const PieceSeconds& seconds, double share) {
+  const double paced_end = now_ + seconds.paced;
+  go_on(seconds.products, share);
+  now_ = std::max(now_, paced_end);
+  go_on(seconds.between, share);
+}
+
+// Lets `seconds` of computing go by, which slow down while the link is busy.
+void Replay::go_on(double seconds, double share) {
+  skip_copies();
+  for (std::size_t i = past_; share < 1.0 && i < copies_.size(); ++i) {
+    const double alone = copies_[i].begin_seconds - now_;
+    if (seconds <= alone) break;
+    if (alone > 0.0) {
+      seconds -= alone;
+      now_ = copies_[i].begin_seconds;
+    }
+    const double beside = (copies_[i].end_seconds - now_) * share;
+    if (seconds <= beside) {
+      now_ += seconds / share;
+      return;
+    }
+    seconds -= beside;
+    now_ = copies_[i].end_seconds;
+  }
+  now_ += seconds;
+}
+
+}  // namespace sluice

@@ -1,0 +1,222 @@
+#include "cli/probe_cache.h"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/machine_load.h"
+#include "cli/output_file.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace sluice;
+using sluice::testing::failure_of;
+using sluice::testing::TemporaryFolder;
+
+namespace {
+
+// XDG_CACHE_HOME for a test's time.
+class CacheHome {
+ public:
+  explicit CacheHome(const std::string& path) {
+    const char* before = std::getenv("XDG_CACHE_HOME");
+    if (before != nullptr) before_ = before;
+    ::setenv("XDG_CACHE_HOME", path.c_str(), 1);
+  }
+  ~CacheHome() {
+    if (before_) {
+      ::setenv("XDG_CACHE_HOME", before_->c_str(), 1);
+    } else {
+      ::unsetenv("XDG_CACHE_HOME");
+    }
+  }
+  CacheHome(const CacheHome&) = delete;
+
+ private:
+  std::optional<std::string> before_;
+};
+
+MachineProbe some_probe() {
+  MachineProbe p;
+  p.machine = {"a processor \"quoted\"", 8, std::size_t{64} << 30, "a GPU", "1.2.3"};
+  p.taken_at = 1'700'000'000;
+  p.seconds = 4.5;
+  p.others_share = 0.02;
+  p.drift = 0.03;
+  p.free_host_bytes = 123456789;
+  p.rates.link = {{65536, true, 3e9, 2e9}, {65536, false, 1e9, 1.5e9}};
+  p.rates.link_latency_seconds = 1e-6;
+  p.rates.host_read = {{1, 10e9}, {2, 18e9}};
+  p.rates.disk = {{1, 1e9}, {8, 3e9}};
+  p.rates.disk_direct = true;
+  p.rates.turn_seconds = 60e-6;
+  p.rates.wait_seconds = 10e-6;
+  p.rates.logit_seconds = 1e-9;
+  for (ComputeRates& r : p.rates.host) {
+    r.attention_one_token_operations_per_second = 1e11;
+    r.attention_operations_per_second = 2e11;
+    r.attention_alone_operations_per_second = 5e10;
+    r.element_seconds = 1e-9;
+    r.element_seconds_many = 2e-10;
+    r.rotate_seconds = 2e-9;
+    r.rotate_seconds_many = 3e-10;
+    r.share_beside_copies = 0.9;
+    r.products[static_cast<std::size_t>(DType::kQ4_0)] =
+        ProductRate::roofline(DType::kQ4_0, 20e9, 300e9);
+  }
+  return p;
+}
+
+// Its JSON with the value at `pointer` replaced.
+std::string altered(const char* pointer, const nlohmann::json& value) {
+  nlohmann::json json = nlohmann::json::parse(probe_json(some_probe()));
+  json[nlohmann::json::json_pointer(pointer)] = value;
+  return json.dump();
+}
+
+}  // namespace
+
+TEST_CASE("probe cache: what is written is read again") {
+  const MachineProbe p = some_probe();
+  const std::string json = probe_json(p);
+  const MachineProbe read = parse_probe(json);
+  CHECK(read.machine == p.machine);
+  CHECK(read.rates.link.size() == 2);
+  CHECK(read.rates.disk[1].bytes_per_second == 3e9);
+  CHECK(!read.rates.link[1].pinned);
+  CHECK(probe_json(read) == json);
+  const ProductRate& rate = read.rates.host[1].products[static_cast<std::size_t>(DType::kQ4_0)];
+  CHECK(rate.known());
+  CHECK(!read.rates.host[1].products[static_cast<std::size_t>(DType::kF16)].known());
+}
+
+TEST_CASE("probe cache: a damaged one is refused, wherever the damage is") {
+  const std::string json = probe_json(some_probe());
+  for (std::size_t length = 0; length + 2 < json.size(); length += 37) {
+    CAPTURE(length);
+    CHECK(failure_of([&] { parse_probe(json.substr(0, length)); }).kind == ErrorKind::kBadFile);
+  }
+  CHECK(failure_of([&] { parse_probe("[1, 2]"); }).kind == ErrorKind::kBadFile);
+  CHECK(failure_of([&] { parse_probe(std::string(100000, '[')); }).kind == ErrorKind::kBadFile);
+}
+
+TEST_CASE("probe cache: absurd figures are refused by name") {
+  const nlohmann::json endless = 1e300;
+  struct {
+    const char* pointer;
+    nlohmann::json value;
+    const char* field;
+  } const cases[] = {
+      {"/format", 99, "format"},
+      {"/link/0/to_device_bytes_per_second", -1.0, "to_device_bytes_per_second"},
+      {"/link/0/to_host_bytes_per_second", endless, "to_host_bytes_per_second"},
+      {"/link/0/bytes", -5, "bytes"},
+      {"/link", "fast", "link"},
+      {"/link", nlohmann::json(std::vector<int>(1000)), "link"},
+      {"/disk/0/bytes_per_second", 0, "bytes_per_second"},
+      {"/host_read/0/threads", nullptr, "threads"},
+      {"/turn_seconds", 3600, "turn_seconds"},
+      {"/host/high/share_beside_copies", 0.0, "share_beside_copies"},
+      {"/host/normal/element_seconds", -1e-9, "element_seconds"},
+      {"/host/normal/attention_operations_per_second", "1e9", "attention_operations_per_second"},
+      {"/host/high/product_bytes_per_second/Q4_0/3", 0, "Q4_0"},
+      {"/host/high/product_bytes_per_second/Q4_0", {1e9}, "Q4_0"},
+      {"/host/high", nullptr, "is missing"},
+      {"/machine/processor", 5, "processor"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.pointer);
+    const auto failure = failure_of([&] { parse_probe(altered(c.pointer, c.value)); });
+    CHECK(failure.kind == ErrorKind::kBadFile);
+    CHECK(failure.says(c.field));
+  }
+}
+
+TEST_CASE("probe cache: belongs to a machine and a version") {
+  const TemporaryFolder folder;
+  const CacheHome home(folder.path().native());
+  const MachineProbe p = some_probe();
+  write_cached(p);
+  std::string why;
+  CHECK(read_cached(p.machine, why));
+  CHECK(why.empty());
+  for (const auto& change : std::initializer_list<void (*)(MachineKey&)>{
+           [](MachineKey& m) { m.processor += "x"; }, [](MachineKey& m) { ++m.cores; },
+           [](MachineKey& m) { m.memory_bytes /= 2; }, [](MachineKey& m) { m.gpu.clear(); },
+           [](MachineKey& m) { m.version = "1.2.4"; }}) {
+    MachineKey other = p.machine;
+    change(other);
+    CHECK(cache_path(other) != cache_path(p.machine));
+    CHECK(!read_cached(other, why));
+    CHECK(why.empty());
+    // Another machine's, moved there.
+    std::filesystem::copy_file(cache_path(p.machine), cache_path(other));
+    CHECK(!read_cached(other, why));
+    CHECK(why.find("another machine") != std::string::npos);
+    why.clear();
+  }
+  std::ofstream(cache_path(p.machine)) << "{";
+  CHECK(!read_cached(p.machine, why));
+  CHECK(why.find("measuring anew") != std::string::npos);
+}
+
+TEST_CASE("probe cache: says when there is no folder, or none that can be written") {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "file") << "x";
+  const CacheHome home((folder / "file").native());
+  const auto failure = failure_of([&] { write_cached(some_probe()); });
+  CHECK(failure.kind == ErrorKind::kIo);
+  CHECK(failure.says("XDG_CACHE_HOME"));
+  std::string why;
+  CHECK(!read_cached(some_probe().machine, why));
+}
+
+TEST_CASE("probe: a load or a drift marks it") {
+  MachineProbe p = some_probe();
+  CHECK(!p.under_load());
+  p.others_share = 0.5;
+  CHECK(p.under_load());
+  CHECK(probe_json(p).find("\"under_load\": true") != std::string::npos);
+  p = some_probe();
+  p.drift = 0.4;
+  CHECK(p.under_load());
+  const double share = MachineLoad().others_share();
+  CHECK(share >= 0.0);
+  CHECK(share <= 1.0);
+}
+
+TEST_CASE("sluice probe: shows what is cached, refuses files and folders that can't serve") {
+  const TemporaryFolder folder;
+  const CacheHome home(folder.path().native());
+  MachineProbe p = some_probe();
+  p.machine = this_machine("");
+  write_cached(p);
+  const auto shown = testing::run_sluice({"probe", "-q"});
+  CHECK(shown.exit_code == 0);
+  CHECK(shown.out.find("8 at once") != std::string::npos);
+}
+
+TEST_CASE("sluice probe: measures anew what is damaged, in less than 20 s" *
+          doctest::test_suite("slow")) {
+  const TemporaryFolder folder;
+  const CacheHome home(folder.path().native());
+  const MachineKey machine = this_machine("");
+  std::filesystem::create_directories(cache_folder());
+  std::ofstream(cache_path(machine)) << "{\"format\": 1}";
+  const auto result = testing::run_sluice({"probe", "-q", "--json", (folder / "p.json").native()});
+  CHECK(result.exit_code == 0);
+  CHECK(result.err.find("measuring anew") != std::string::npos);
+  std::ifstream in(folder / "p.json");
+  const std::string json{std::istreambuf_iterator<char>(in), {}};
+  const MachineProbe probe = parse_probe(json);
+  CHECK(probe.machine == machine);
+  CHECK(probe.seconds < 20.0);
+  std::string why;
+  CHECK(read_cached(machine, why));
+  // Nothing else is left there.
+  CHECK(std::distance(std::filesystem::directory_iterator(cache_folder()), {}) == 1);
+  const auto bad = testing::run_sluice({"probe", "-q", "--file", folder.path().native()});
+  CHECK(bad.exit_code == 5);
+}

@@ -1,0 +1,134 @@
+// The predictor's arithmetic, on machines whose rates are made up.
+#include "offload/cost_model.h"
+
+#include <doctest/doctest.h>
+
+#include "offload/machine_probe.h"
+#include "tests/support/engine_fixture.h"
+#include "tests/support/reference_data.h"
+
+using namespace sluice;
+
+namespace {
+
+constexpr double kLatency = 5e-6;
+
+struct Case {
+  TestModel model{tiny_reference("f32").gguf};
+  Workload workload{.prompt_tokens = 4, .max_tokens = 8, .context_tokens = 64};
+
+  Plan plan(std::optional<std::size_t> host_units = {}) const {
+    PlanLimits limits{.slots = 2, .host_units = host_units};
+    limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
+    return model.plan(workload, limits);
+  }
+  double seconds(const Plan& plan, const Hardware& hardware) const {
+    return predict_pass_seconds(model.layout, plan, make_schedule(model.layout, plan), hardware,
+                                {1, 4, 1});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("cost model: what lies between passes adds to each, and to a prompt once") {
+  const Case c;
+  const Plan plan = c.plan();
+  const Schedule schedule = make_schedule(c.model.layout, plan);
+  Hardware hardware = test_hardware();
+  hardware.to_device = {.bytes_per_second = 1e15};
+  const Prediction before = predict(c.model.layout, plan, schedule, hardware);
+  hardware.pass_seconds = 1e-3;
+  hardware.token_seconds = 1e-4;
+  const Prediction after = predict(c.model.layout, plan, schedule, hardware);
+  CHECK(after.decode_pass_seconds - before.decode_pass_seconds == doctest::Approx(1.1e-3));
+  const auto first = static_cast<double>(std::min<std::size_t>(plan.segment_tokens, 4));
+  CHECK(after.prefill_seconds - before.prefill_seconds == doctest::Approx(1e-3 + first * 1e-4));
+}
+
+TEST_CASE("cost model: a pace holds products back, not what lies between, and not below itself") {
+  const Case c;
+  const Piece whole =
+      cut_unit(c.model.layout.units, 0, c.model.layout.units.front().size_bytes).front();
+  const PassSize size{1, 4, 1};
+  ComputeRates rates = test_hardware().device;
+  const double fast = predict_piece(c.model.layout, rates, whole, size).alone();
+  rates.pace.bytes_per_second = 1e15;
+  CHECK(predict_piece(c.model.layout, rates, whole, size).alone() == doctest::Approx(fast));
+  rates.pace.bytes_per_second = 1e6;
+  const double paced = predict_piece(c.model.layout, rates, whole, size).alone();
+  rates.pace.bytes_per_second = 0.5e6;
+  const double twice = predict_piece(c.model.layout, rates, whole, size).alone();
+  double bytes = 0.0;
+  for (const MatrixInfo& m : c.model.layout.units.front().matrices) {
+    bytes += static_cast<double>(packed_bytes(m.type(), m.rows(), m.columns()));
+  }
+  CHECK(twice - paced == doctest::Approx(bytes / 1e6));
+}
+
+TEST_CASE("cost model: waiting for copies costs what it is told to, where anything is waited for") {
+  const Case c;
+  const Plan plan = c.plan();
+  Hardware slow_link = test_hardware();
+  slow_link.to_device = {.bytes_per_second = 1e6, .latency_seconds = kLatency};
+  Hardware waits = slow_link;
+  waits.wait_seconds = 1e-3;
+  CHECK(c.seconds(plan, waits) >= c.seconds(plan, slow_link));
+  Hardware fast_link = test_hardware();
+  fast_link.to_device = {.bytes_per_second = 1e15};
+  fast_link.device.element_seconds = 1e-5;
+  Hardware fast_waits = fast_link;
+  fast_waits.wait_seconds = 1e-3;
+  CHECK(c.seconds(plan, fast_waits) - c.seconds(plan, fast_link) < 5e-3);
+}
+
+TEST_CASE("cost model: a host's unit costs its turn, and its small copies delay those of weights") {
+  const Case c;
+  const Plan plan = c.plan(1);
+  REQUIRE(plan.host_units(1) == 1);
+  Hardware hardware = test_hardware();
+  const double before = c.seconds(plan, hardware);
+  hardware.turn_seconds = 1e-3;
+  CHECK(c.seconds(plan, hardware) > before);
+  CHECK(c.seconds(plan, hardware) <= doctest::Approx(before + 1e-3));
+}
+
+TEST_CASE("cost model: less share beside copies is never faster") {
+  const Case c;
+  const Plan plan = c.plan();
+  Hardware hardware = test_hardware();
+  hardware.to_device = {.bytes_per_second = 50e6, .latency_seconds = kLatency};
+  hardware.device.element_seconds = 1e-7;
+  double before = 0.0;
+  for (const double share : {1.0, 0.9, 0.5, 0.2}) {
+    CAPTURE(share);
+    hardware.device.share_beside_copies = share;
+    const double now = c.seconds(plan, hardware);
+    CHECK(now >= before * (1.0 - 1e-9));
+    before = now;
+  }
+}
+
+TEST_CASE("machine probe: plans get rates only for types that were measured") {
+  const Case c;
+  MachineRatesTable table;
+  table.link = {{.bytes = 1 << 20,
+                 .pinned = true,
+                 .to_device_bytes_per_second = 3e9,
+                 .to_host_bytes_per_second = 2e9},
+                {.bytes = 1 << 20,
+                 .pinned = false,
+                 .to_device_bytes_per_second = 1e9,
+                 .to_host_bytes_per_second = 1e9}};
+  CHECK(!hardware_of(table, c.model.layout, Precision::kNormal, {}));
+  ComputeRates& rates = table.host[index_of(Precision::kNormal)];
+  rates.products[static_cast<std::size_t>(DType::kF32)] =
+      ProductRate::roofline(DType::kF32, 10e9, 100e9);
+  const auto measured = hardware_of(table, c.model.layout, Precision::kNormal, {});
+  REQUIRE(measured);
+  CHECK(measured->to_device.bytes_per_second == 3e9);
+  CHECK(measured->to_host.bytes_per_second == 2e9);
+  CHECK(!hardware_of(table, c.model.layout, Precision::kHigh, {}));
+  const auto paced =
+      hardware_of(table, c.model.layout, Precision::kNormal, {.bytes_per_second = 7e9});
+  CHECK(paced->to_device.bytes_per_second == 7e9);
+}
