@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/plan_file.h"
+#include "memory/error.h"
 #include "memory/units.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/reference_data.h"
@@ -138,6 +139,62 @@ void check_runs(std::size_t cases, unsigned seed) {
   CHECK(by_host > cases / 8);
 }
 
+// As somebody with an editor might: what fits together, but no budgeter would say.
+void forge(std::mt19937& random, const ModelLayout& model, Plan& plan) {
+  plan.segment_tokens = 1 + random() % 70;
+  plan.slots = random() % 6;
+  plan.slot_bytes = 1 + random() % 30'000;
+  for (Placement& where : plan.placement) {
+    where = random() % 3 == 0 ? Placement::kResident : Placement::kHost;
+  }
+  plan.routes.clear();
+  for (std::size_t tokens = 1 + random() % 30; random() % 3 > 0; tokens += 1 + random() % 70) {
+    Route route{.tokens = tokens, .by_host = std::vector<bool>(model.units.size())};
+    for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
+      route.by_host[unit] = plan.placement[unit] == Placement::kHost && random() % 2 == 0 &&
+                            model.units[unit].kind == UnitKind::kFeedForward;
+    }
+    plan.routes.push_back(std::move(route));
+  }
+  count_bytes(model, plan);
+  plan.limit_bytes = plan.bytes.total();
+}
+
+void check_forged(std::size_t cases, unsigned seed) {
+  std::mt19937 random(seed);
+  std::size_t accepted = 0;
+  for (std::size_t i = 0; i < cases; ++i) {
+    const TinyReference& reference = tiny_references()[i % tiny_references().size()];
+    CAPTURE(i);
+    CAPTURE(reference.name);
+    const TestModel model(reference.gguf);
+    const Sequences sequences = sequences_of(reference, 1 + random() % 3, 60);
+    const Workload workload{.sequences = sequences.size(),
+                            .prompt_tokens = 60,
+                            .max_tokens = 1,
+                            .context_tokens = 60,
+                            .all_logits = true};
+    const Plan plain = model.plan(workload, {});
+    Plan forged = plain;
+    forge(random, model.layout, forged);
+    std::optional<Plan> plan;
+    try {
+      plan = parse_plan_file(print_plan_file(model.layout, forged), "FILE", model.layout);
+    } catch (const Error& error) {
+      const std::string why = error.what();
+      CAPTURE(why);
+      const bool known = why.find("no slots") != std::string::npos ||
+                         why.find("has slot_bytes") != std::string::npos ||
+                         why.find("has tokens") != std::string::npos;
+      CHECK(known);
+      continue;
+    }
+    ++accepted;
+    CHECK(score_all(model, *plan, {}, sequences) == score_all(model, plain, {}, sequences));
+  }
+  CHECK(accepted > cases / 4);
+}
+
 }  // namespace
 
 TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 40 cases") {
@@ -156,4 +213,8 @@ TEST_CASE("limits: a run obeys every plan that it is given, 40 of them") {
 TEST_CASE("limits: a run obeys every plan that it is given, 400 of them" *
           doctest::test_suite("slow")) {
   check_runs(400, 4);
+}
+
+TEST_CASE("limits: a forged plan is refused, or runs as any other") {
+  check_forged(60, 5);
 }
