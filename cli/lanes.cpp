@@ -25,7 +25,7 @@ Timeline PassPredictor::pass(const PassSize& size) const {
   Timeline timeline;
   const double seconds =
       predict_pass_seconds(model_, plan_, schedule_, hardware_, size, &timeline.entries);
-  const double through = seconds - hardware_.pass_seconds;
+  const double through = seconds - between_calls_seconds(hardware_, size.tokens);
   std::erase_if(timeline.entries,
                 [&](const TraceEntry& e) { return e.span.begin_seconds >= through; });
   timeline.passes.push_back({size, {0.0, seconds}});

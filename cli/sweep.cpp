@@ -156,7 +156,7 @@ class Sweeper {
     point.rounds = batch.rounds;
     // A plan that keeps a smaller limit keeps this one too.
     if (before != nullptr && before->plan && before->limit_bytes < limit_bytes &&
-        workload_seconds(*before) < workload_seconds(point)) {
+        workload_seconds(*before) < (1.0 - 1e-6) * workload_seconds(point)) {
       point.plan = before->plan;
       point.rounds = before->rounds;
       point.plan->limit_bytes = limit_bytes;

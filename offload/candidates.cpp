@@ -165,6 +165,8 @@ std::vector<Candidate> Candidates::within(std::size_t room_bytes) const {
         while (a < attention.order.size() && fits(a + 1)) ++a;
       }
       Candidate candidate{a, f, h == 1, base + bytes(attention, a), 0.0};
+      const bool everything = pinned + a + f + h == model_.units.size();
+      if (everything) continue;  // slots would stand empty
       candidate.seconds = estimate(candidate);
       found.push_back(candidate);
     }

@@ -14,11 +14,6 @@ std::vector<Step> steps_of(const ModelLayout& model, const Plan& plan, const Sch
   return pass_steps(model, plan, schedule, plan.route_of(size.tokens), size.rows > 0);
 }
 
-// From one call of the engine to the next.
-double between_calls(const Hardware& hardware, std::size_t tokens) {
-  return hardware.pass_seconds + hardware.token_seconds * static_cast<double>(tokens);
-}
-
 // Prompts' passes, after a rest. While one is computed the next is laid out. Of many alike the
 // first ones are replayed, and the others take as long as the last of these.
 double prefill_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
@@ -31,7 +26,7 @@ double prefill_seconds(const ModelLayout& model, const Plan& plan, const Schedul
   double between_seconds = 0.0;
   for (const auto& [size, count] : all) {
     if (count == 0) continue;
-    if (between_seconds == 0.0) between_seconds = between_calls(hardware, size.tokens);
+    if (between_seconds == 0.0) between_seconds = between_calls_seconds(hardware, size.tokens);
     const std::vector<Step> steps = steps_of(model, plan, schedule, size);
     const PieceTable pieces = predict_pieces(model, schedule, hardware, size);
     double before = begin;
@@ -46,6 +41,10 @@ double prefill_seconds(const ModelLayout& model, const Plan& plan, const Schedul
 }
 
 }  // namespace
+
+double between_calls_seconds(const Hardware& hardware, std::size_t tokens) {
+  return hardware.pass_seconds + hardware.token_seconds * static_cast<double>(tokens);
+}
 
 WorkloadPasses passes_of(const Workload& w, std::size_t segment_tokens) {
   const std::size_t prompt = std::max<std::size_t>(w.prompt_tokens, 1);
@@ -87,16 +86,17 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
                             const Hardware& hardware, PassSize size, const PieceTable& pieces,
                             std::vector<TraceEntry>* spans) {
   const std::vector<Step> steps = steps_of(model, plan, schedule, size);
-  const double between = between_calls(hardware, size.tokens);
+  const double between = between_calls_seconds(hardware, size.tokens);
   Replay replay(model, plan, schedule, hardware, spans);
   replay.pass(steps, size, pieces, between);
   const double begin = replay.now_seconds();
   replay.pass(steps, size, pieces, between);
   if (spans != nullptr) {
-    std::erase_if(*spans, [&](const TraceEntry& e) { return e.span.end_seconds <= begin; });
+    const double first_step = begin + between;
+    std::erase_if(*spans, [&](const TraceEntry& e) { return e.span.end_seconds <= first_step; });
     for (TraceEntry& entry : *spans) {
-      entry.span.begin_seconds -= begin;
-      entry.span.end_seconds -= begin;
+      entry.span.begin_seconds -= first_step;
+      entry.span.end_seconds -= first_step;
     }
   }
   return replay.now_seconds() - begin;

@@ -29,8 +29,12 @@ WorkloadPasses passes_of(const Workload& workload, std::size_t segment_tokens);
 // One token of every sequence, in the midst of generating.
 PassSize decode_pass_size(const Plan& plan);
 
-// Seconds of one pass in the steady state, other passes of its size before and behind it. `spans`
-// is told when what would run, from the pass's start; copies for it may have begun before.
+// From one call of the engine to the next, of which passes are told without.
+double between_calls_seconds(const Hardware& hardware, std::size_t tokens);
+
+// Seconds of one pass in the steady state, with what lies between it and the next, other passes of
+// its size before and behind it. `spans` is told when what would run, from the pass's first step;
+// copies for it may have begun before.
 double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                             const Hardware& hardware, PassSize size,
                             std::vector<TraceEntry>* spans = nullptr);

@@ -104,15 +104,21 @@ CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
     };
     const double alone_seconds = compute();
     std::atomic<bool> stop{false};
-    std::thread copier([&] {
+    // Of a slow link less, so that it is over in time.
+    const std::size_t bytes =
+        speed.bytes_per_second <= 0.0
+            ? kPieceBytes
+            : std::clamp(static_cast<std::size_t>(kRunSeconds * speed.bytes_per_second),
+                         std::size_t{4_KiB}, kPieceBytes);
+    std::thread copier([&, bytes] {
       Link link(speed);
       double end_seconds = now_seconds();
       for (std::size_t piece = 0; piece == 0 || !stop.load(std::memory_order_relaxed); ++piece) {
         const Span busy =
             link.copy(to.data() + piece % 2 * kPieceBytes,
-                      from.data() + piece % kPieces * kPieceBytes, kPieceBytes, end_seconds);
+                      from.data() + piece % kPieces * kPieceBytes, bytes, end_seconds);
         end_seconds = busy.end_seconds;
-        rates.push_back(static_cast<double>(kPieceBytes) / (busy.end_seconds - busy.begin_seconds));
+        rates.push_back(static_cast<double>(bytes) / (busy.end_seconds - busy.begin_seconds));
       }
     });
     const double beside_seconds = compute();
