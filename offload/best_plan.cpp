@@ -81,6 +81,7 @@ void BestPlan::consider(Plan given) {
 }
 
 void BestPlan::refine() {
+  replayed_pieces_ = 0;
   if (plan().placement.size() <= kSmallModelUnits) {
     for (Plan& plan : best_) {
       while (!exhausted() && improve(plan)) {

@@ -223,7 +223,15 @@ class Search {
                 std::make_shared<const Candidates>(model_, limits_, hardware, passes, slot_bytes);
           }
           const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
-          for (const Candidate& c : candidates->within(limit() - used)) all.push_back({shape, c});
+          // A prompt finds its slots full: so much of its copies is for free.
+          const LinkSpeed& link = hardware.to_device;
+          const double ahead_seconds =
+              static_cast<double>(slots) *
+              (link.latency_seconds + static_cast<double>(slot_bytes) / link.bytes_per_second);
+          for (Candidate c : candidates->within(limit() - used)) {
+            c.seconds -= ahead_seconds;
+            all.push_back({shape, c});
+          }
         }
       }
     }

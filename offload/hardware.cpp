@@ -19,17 +19,16 @@ ProductRate ProductRate::roofline(DType type, double bytes_per_second,
   return rate;
 }
 
-double ProductRate::seconds_per_byte_at(std::size_t tokens) const {
-  if (tokens <= 1) return seconds_per_byte.front();
+double ProductRate::at(const Table& table, std::size_t tokens) {
+  if (tokens <= 1) return table.front();
   if (tokens >= kTokens.back()) {
-    return seconds_per_byte.back() * static_cast<double>(tokens) /
-           static_cast<double>(kTokens.back());
+    return table.back() * static_cast<double>(tokens) / static_cast<double>(kTokens.back());
   }
   const auto above = std::ranges::lower_bound(kTokens, tokens);
   const auto i = static_cast<std::size_t>(above - kTokens.begin());
   const double part = static_cast<double>(tokens - kTokens[i - 1]) /
                       static_cast<double>(kTokens[i] - kTokens[i - 1]);
-  return seconds_per_byte[i - 1] + part * (seconds_per_byte[i] - seconds_per_byte[i - 1]);
+  return table[i - 1] + part * (table[i] - table[i - 1]);
 }
 
 Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeRates& host) {

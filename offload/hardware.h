@@ -23,11 +23,12 @@ class ProductRate {
   // an addition are two operations.
   static ProductRate roofline(DType type, double bytes_per_second, double operations_per_second);
 
-  // Of one byte of packed weights; [i] for kTokens[i].
-  std::array<double, kTokens.size()> seconds_per_byte{};
+  using Table = std::array<double, kTokens.size()>;
+  // Between two entries; beyond the last, in proportion.
+  static double at(const Table& table, std::size_t tokens);
 
-  // Beyond the last, in proportion.
-  double seconds_per_byte_at(std::size_t tokens) const;
+  Table seconds_per_byte{};  // of packed weights; [i] for kTokens[i]
+  double seconds_per_byte_at(std::size_t tokens) const { return at(seconds_per_byte, tokens); }
   bool known() const { return seconds_per_byte[0] > 0.0; }
 };
 
@@ -47,6 +48,8 @@ struct ComputeRates {
   double rotate_seconds = 0.0;
   double rotate_seconds_many = 0.0;
   double step_seconds = 0.0;  // to hand over one operation
+  // For each piece that a product is cut into; [i] for ProductRate::kTokens[i].
+  ProductRate::Table cut_seconds{};
   // While the link is busy it computes at this share of its speed.
   double share_beside_copies = 1.0;
 };

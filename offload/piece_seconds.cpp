@@ -61,7 +61,12 @@ PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, 
     const auto bytes =
         static_cast<double>(range.panels * panel_bytes(matrix.type(), matrix.columns()));
     seconds.products += rate.seconds_per_byte_at(tokens) * bytes;
-    if (!together) seconds.products += rates.step_seconds;
+    const bool cut_off = range.first_panel > 0;  // from a piece before
+    if (cut_off) {
+      seconds.products += std::max(rates.step_seconds, ProductRate::at(rates.cut_seconds, tokens));
+    } else if (!together) {
+      seconds.products += rates.step_seconds;
+    }
     together = !ends_batch(matrix.role);
     const double operations =
         2.0 * static_cast<double>(range.panels * kPanelRows * matrix.columns() * tokens);

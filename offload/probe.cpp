@@ -271,6 +271,9 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   }
   const CopyRates copies = probe_copies(layer, kAllDTypes[most], link);
   rates.share_beside_copies = copies.share;
+  for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
+    rates.cut_seconds[i] = layer.cut_seconds(kAllDTypes[most], ProductRate::kTokens[i]);
+  }
   hardware.wait_seconds = probe_wait_seconds(layer, kAllDTypes[most]);
   if (link.bytes_per_second <= 0.0) {
     link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};

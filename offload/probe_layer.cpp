@@ -97,6 +97,49 @@ void ProbeLayer::set_places(const LayerPass& pass) {
   }
 }
 
+double ProbeLayer::cut_seconds(DType type, std::size_t tokens) {
+  constexpr std::size_t kPieces = 8;
+  constexpr std::size_t kPieceRows = 4 * kPanelRows;
+  constexpr int kRuns = 7;
+  const ActivationForm form = activation_form(type, precision_);
+  const std::size_t columns = config_.width;
+  const std::size_t piece_bytes = packed_bytes(type, kPieceRows, columns);
+  const std::byte* panels = take_weights(kPieces * piece_bytes);
+  std::vector<float> out(kPieces * kPieceRows * tokens);
+  HostEvent done;
+  const auto run = [&](std::size_t pieces) {
+    double begin = 0.0;
+    double end = 0.0;
+    stream_.stamp(&begin);
+    for (std::size_t piece = 0; piece < pieces; ++piece) {
+      const std::size_t rows = kPieces / pieces * kPieceRows;
+      ProductBatch batch;
+      batch.products[batch.count++] = {.type = type,
+                                       .panels = panels + piece * piece_bytes,
+                                       .rows = rows,
+                                       .columns = columns,
+                                       .form = form,
+                                       .in = forms_[static_cast<std::size_t>(form)].data(),
+                                       .tokens = tokens,
+                                       .out = out.data() + piece * rows,
+                                       .out_stride = kPieces * kPieceRows,
+                                       .accumulate = false};
+      ops_.product(stream_, batch);
+    }
+    stream_.stamp(&end);
+    stream_.record(done);
+    done.synchronize();
+    return end - begin;
+  };
+  std::vector<double> more;
+  for (int i = 0; i < kRuns; ++i) {
+    const double whole = run(1);
+    more.push_back(run(kPieces) - whole);
+  }
+  std::ranges::nth_element(more, more.begin() + kRuns / 2);
+  return std::max(more[kRuns / 2], 0.0) / (kPieces - 1);
+}
+
 void ProbeLayer::run(HostStream& stream, DType type, const LayerPass& pass, Marks* marks) {
   const ModelConfig& c = config_;
   const std::size_t tokens = pass.total_tokens();

@@ -52,6 +52,9 @@ class ProbeLayer {
   // Of a run, over about `seconds` of them, whatever came between.
   double mean_seconds(DType type, const LayerPass& pass, double seconds);
 
+  // How much longer a product takes for each piece that it is cut into. Median of some runs.
+  double cut_seconds(DType type, std::size_t tokens);
+
   HostStream& stream() { return stream_; }
   // Gives one run to the stream.
   void enqueue(DType type, const LayerPass& pass) { run(stream_, type, pass, nullptr); }

@@ -1,13 +1,15 @@
 #include "offload/routes.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "offload/cost_model.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kShares = 8;  // of the units that the host could take, tried at first
+constexpr std::size_t kFewUnits = 4;  // all choices of so many are tried
+constexpr std::size_t kShares = 8;    // of the units that the host could take, tried at first
 
 // A pass of so many tokens in the midst of generating.
 PassSize size_of(const Plan& plan, std::size_t tokens) {
@@ -25,10 +27,11 @@ std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size
   return chosen;
 }
 
-}  // namespace
-
+// The units that the host had best compute in a pass of `tokens`, chosen by replay: the link brings
+// the others meanwhile. Units that are to be `streamed` aren't taken.
 Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedule,
-                   const PlanLimits& limits, const Hardware& hardware, std::size_t tokens) {
+                   const PlanLimits& limits, const Hardware& hardware, std::size_t tokens,
+                   const std::vector<bool>& streamed) {
   std::vector<std::size_t> pinned;
   std::vector<std::size_t> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
@@ -36,61 +39,87 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
     if (model.units[unit].kind != UnitKind::kFeedForward) continue;
     const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
     if (pin == Pin::kByHost) pinned.push_back(unit);
-    if (pin == Pin::kNone) free.push_back(unit);
+    if (pin == Pin::kNone && !streamed[unit]) free.push_back(unit);
   }
-  const auto route = [&](std::size_t count) {
+  const auto route = [&](const std::vector<std::size_t>& chosen) {
     Route r{.tokens = tokens, .by_host = std::vector<bool>(model.units.size())};
     for (const std::size_t unit : pinned) r.by_host[unit] = true;
-    for (const std::size_t unit : spread(free, count)) r.by_host[unit] = true;
+    for (const std::size_t unit : chosen) r.by_host[unit] = true;
     return r;
   };
-  if (limits.host_units) return route(std::min(*limits.host_units, free.size()));
+  if (limits.host_units) return route(spread(free, std::min(*limits.host_units, free.size())));
   Plan trial = plan;
   const PassSize size = size_of(plan, tokens);
   const PieceTable pieces = predict_pieces(model, schedule, hardware, size);
-  const auto seconds = [&](std::size_t count) {
-    trial.routes = {route(count)};
+  Route best;
+  double least = std::numeric_limits<double>::infinity();
+  const auto consider = [&](const std::vector<std::size_t>& chosen) {
+    trial.routes = {route(chosen)};
     schedule.prologue = make_prologue(model, trial, schedule);
-    return predict_pass_seconds(model, trial, schedule, hardware, size, pieces);
-  };
-  // Time falls, then rises, with the host's share, but for small waves.
-  std::size_t best = 0;
-  double least = seconds(0);
-  const auto consider = [&](std::size_t count) {
-    const double s = seconds(count);
-    if (s >= least) return;
+    const double s = predict_pass_seconds(model, trial, schedule, hardware, size, pieces);
+    if (s >= least) return false;
     least = s;
-    best = count;
+    best = std::move(trial.routes.front());
+    return true;
+  };
+  if (free.size() <= kFewUnits) {
+    for (std::size_t set = 0; set < std::size_t{1} << free.size(); ++set) {
+      std::vector<std::size_t> chosen;
+      for (std::size_t i = 0; i < free.size(); ++i) {
+        if ((set >> i & 1) != 0) chosen.push_back(free[i]);
+      }
+      consider(chosen);
+    }
+    return best;
+  }
+  // Time falls, then rises, with the host's share, but for small waves.
+  std::size_t count = 0;
+  const auto try_count = [&](std::size_t other) {
+    if (consider(spread(free, other))) count = other;
   };
   std::size_t step = std::max<std::size_t>(1, free.size() / kShares);
-  for (std::size_t count = step; count <= free.size(); count += step) consider(count);
+  for (std::size_t other = 0; other <= free.size(); other += step) try_count(other);
   while (step > 1) {
     step = (step + 1) / 2;
-    const std::size_t middle = best;
-    if (middle >= step) consider(middle - step);
-    if (middle + step <= free.size()) consider(middle + step);
+    const std::size_t middle = count;
+    if (middle >= step) try_count(middle - step);
+    if (middle + step <= free.size()) try_count(middle + step);
   }
-  return route(best);
+  return best;
 }
+
+}  // namespace
 
 std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                                  const PlanLimits& limits, const Hardware& hardware,
                                  RouteSizes wanted) {
-  std::vector<std::size_t> sizes;
-  const std::size_t most =
-      wanted == RouteSizes::kAll ? std::min(kMostHostTokens, plan.segment_tokens) : 0;
-  for (std::size_t n = 1; n <= most; n *= 2) sizes.push_back(n);
+  std::vector<std::size_t> of_workload;
   for (const PassCount& pass : passes_of(plan.workload, plan.segment_tokens).kinds) {
-    if (pass.count > 0 && pass.size.tokens <= kMostHostTokens) sizes.push_back(pass.size.tokens);
+    if (pass.count == 0 || pass.size.tokens > kMostHostTokens) continue;
+    of_workload.push_back(pass.size.tokens);
+  }
+  std::vector<std::size_t> sizes = of_workload;
+  std::vector<bool> streamed(model.units.size());
+  if (wanted == RouteSizes::kAll) {
+    const std::size_t most = std::min(kMostHostTokens, plan.segment_tokens);
+    for (std::size_t n = 1; n <= most; n *= 2) sizes.push_back(n);
+    for (const Step& step : make_prologue(model, plan, schedule)) {
+      streamed[schedule.pieces[step.piece].unit] = true;
+    }
   }
   std::ranges::sort(sizes);
   sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
   std::vector<Route> routes;
   for (const std::size_t n : sizes) {
-    Route route = choose_route(model, plan, schedule, limits, hardware, n);
+    const std::size_t chosen = plan.route_of(n);
+    const bool keep = wanted == RouteSizes::kAll && chosen < plan.routes.size() &&
+                      std::ranges::find(of_workload, n) != of_workload.end();
+    Route route = keep ? plan.routes[chosen]
+                       : choose_route(model, plan, schedule, limits, hardware, n, streamed);
     if (!routes.empty() && routes.back().by_host == route.by_host) {
       routes.back().tokens = n;
     } else {
+      route.tokens = n;
       routes.push_back(std::move(route));
     }
   }

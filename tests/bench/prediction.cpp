@@ -100,7 +100,8 @@ Configuration draw_configuration(std::uint64_t seed) {
   if (draw.chance(0.1)) c.target.link = {};
   if (draw.chance(0.5)) c.target.device_pace.operations_per_second = draw.spread(10e9, 500e9);
   PlanLimits& limits = c.target.limits;
-  limits.host_units = draw.chance(0.5) ? draw.between(1, c.shape.layers) : 0;
+  limits.host_computes = draw.chance(0.5);
+  limits.host_units = limits.host_computes ? draw.between(1, c.shape.layers) : 0;
   if (draw.chance(0.5)) {
     c.target.host_pace = {.bytes_per_second = draw.spread(0.3e9, 8e9),
                           .operations_per_second = draw.spread(10e9, 500e9)};
@@ -231,12 +232,12 @@ Result check(Configuration c, std::size_t rounds, double patience_seconds) {
   const MemoryModel memory(SyntheticModel(c.shape, c.weights, 1), {}, nullptr);
   const OpenModel model(memory.path(), Overlaps::kRefused);
   c.target.limits.device_bytes = limit_bytes(model.layout, c);
-  Hardware hardware = hardware_for(model.layout, c.target);
+  Hardware hardware = hardware_for(model, c.target);
   const Plan plan = make_plan(model.layout, c.workload, c.target.limits, hardware);
   const Schedule schedule = make_schedule(model.layout, plan);
   Run run(c, model, plan);
   const auto probe = [&] {
-    hardware = hardware_for(model.layout, c.target);
+    hardware = hardware_for(model, c.target);
     return predict(model.layout, plan, schedule, hardware);
   };
   std::vector<Round> all;
