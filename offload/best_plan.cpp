@@ -10,7 +10,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kMostReplayedPieces = 20'000'000;  // a quarter of a second
+constexpr std::size_t kMostReplayedPieces = 6'000'000;  // some 0.15 s
 constexpr std::size_t kSmallModelUnits = 40;             // every pair of units may be tried
 constexpr std::size_t kKept = 64;
 
