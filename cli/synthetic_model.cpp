@@ -34,6 +34,7 @@ constexpr auto kShapes = std::to_array<ModelShape>({
 
 // Bytes, then the end of a text, then numbers as words.
 void add_tokenizer(GgufHeaderWriter& header, std::size_t vocab) {
+  assert(vocab > 256 && "every byte and the end have a token");
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) tokens.push_back(spell_byte(byte));
   std::vector<std::int32_t> types(vocab, static_cast<std::int32_t>(TokenType::kNormal));

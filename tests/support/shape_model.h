@@ -20,7 +20,7 @@ struct ShapeModel {
 
 inline ModelShape random_shape(std::mt19937& random, std::size_t layers) {
   const std::size_t width = 256 * (1 + random() % 3);
-  return {"random", layers, width, width * (1 + random() % 4), 4, 2, 256 * (1 + random() % 8),
+  return {"random", layers, width, width * (1 + random() % 4), 4, 2, 256 * (2 + random() % 8),
           2048,     1e4f,   false};
 }
 
