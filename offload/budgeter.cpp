@@ -100,6 +100,10 @@ class Search {
       if (!limits_.segment_tokens) break;  // shorter segments only save memory
     }
     if (limits_.in_place) return {best.plan(), std::nullopt};
+    // With everything on the device and segments as long as they need be, nothing is left to gain.
+    if (best.found() && best.plan().segment_tokens == segments().front()) {
+      return {best.plan(), std::nullopt};
+    }
     std::vector<Streaming> streaming = all_streaming(hardware);
     std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
     // The most promising of every shape first, then all others.

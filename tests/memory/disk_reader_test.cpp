@@ -90,7 +90,7 @@ void check_reads(const std::filesystem::path& path, std::uint32_t seed,
       const std::byte* got = reader.take(&span);
       CHECK(span.end_seconds >= span.begin_seconds);
       const std::vector<std::byte> want = packed(file, parts[asked.front()]);
-      CHECK(std::memcmp(got, want.data(), want.size()) == 0);
+      CHECK(std::equal(want.begin(), want.end(), got));
       asked.pop_front();
     }
   }
