@@ -11,7 +11,7 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kMostReplayedPieces = 6'000'000;  // some 0.15 s
-constexpr std::size_t kSmallModelUnits = 40;             // every pair of units may be tried
+constexpr std::size_t kSmallModelUnits = 40;            // every pair of units may be tried
 constexpr std::size_t kKept = 64;
 
 // Of plans that are as fast but for rounding, the one that streams nothing is better; and segments
