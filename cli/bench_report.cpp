@@ -8,6 +8,7 @@
 
 #include "cli/format.h"
 #include "layers/isa.h"
+#include "memory/clock.h"
 #include "memory/error.h"
 #include "memory/printable.h"
 #include "memory/units.h"
@@ -78,12 +79,6 @@ BenchMachine describe_machine() {
   machine.isa = isa_name();
   if (getloadavg(&machine.load_average, 1) != 1) machine.load_average = -1.0;
   return machine;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
 }
 
 std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>& rows,

@@ -40,7 +40,6 @@ struct BenchRow {
 };
 
 BenchMachine describe_machine();
-double median(std::vector<double> values);
 
 std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>& rows,
                         std::string_view model, std::string_view weights);

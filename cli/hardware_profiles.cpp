@@ -1,11 +1,12 @@
 #include "cli/hardware_profiles.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <system_error>
 
 #include "cli/format.h"
+#include "cli/untrusted_json.h"
+#include "cli/user_folders.h"
 #include "memory/error.h"
 #include "memory/printable.h"
 #include "memory/units.h"
@@ -14,8 +15,6 @@ namespace sluice {
 namespace {
 
 using Unit = FigureUnit;
-
-constexpr std::size_t kShownChars = 40;
 
 constexpr Figure<GpuProfile> kGpuFigures[] = {
     {"memory_bytes", &GpuProfile::memory_bytes, Unit::kBytes},
@@ -137,17 +136,6 @@ const DiskProfile& HardwareProfiles::disk(std::string_view name, std::string_vie
   return require_profile(disks, name, option, "disk");
 }
 
-std::filesystem::path user_hardware_folder() {
-  const auto value = [](const char* name) {
-    const char* found = std::getenv(name);
-    return std::string(found == nullptr ? "" : found);
-  };
-  const std::filesystem::path configured = value("XDG_CONFIG_HOME");
-  if (configured.is_absolute()) return configured / "sluice" / "hardware";
-  const std::filesystem::path home = value("HOME");
-  return home.is_absolute() ? home / ".config" / "sluice" / "hardware" : std::filesystem::path();
-}
-
 HardwareProfiles known_hardware(const std::vector<std::string>& files) {
   HardwareProfiles all;
   for (const EmbeddedProfiles& embedded : embedded_profiles()) {
@@ -155,7 +143,9 @@ HardwareProfiles known_hardware(const std::vector<std::string>& files) {
   }
   std::vector<std::filesystem::path> paths;
   std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(user_hardware_folder(), missing)) {
+  std::filesystem::path folder = config_folder();
+  if (!folder.empty()) folder /= "hardware";
+  for (const auto& entry : std::filesystem::directory_iterator(folder, missing)) {
     if (entry.path().extension() == ".json") paths.push_back(entry.path());
   }
   std::ranges::sort(paths);

@@ -101,9 +101,8 @@ struct EmbeddedProfiles {
 // docs/hardware/*.json, as they were when the program was built.
 std::span<const EmbeddedProfiles> embedded_profiles();
 
-// The embedded ones, those in the user's folder and those in `files`, checked.
+// The embedded ones, those in hardware/ of the user's config_folder() and those in `files`,
+// checked.
 HardwareProfiles known_hardware(const std::vector<std::string>& files);
-// $XDG_CONFIG_HOME/sluice/hardware or ~/.config/sluice/hardware; empty if there is no home.
-std::filesystem::path user_hardware_folder();
 
 }  // namespace sluice

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "memory/clock.h"
+#include "memory/units.h"
 
 namespace sluice {
 namespace {
@@ -33,6 +34,16 @@ double own_seconds() {
 }
 
 }  // namespace
+
+std::optional<std::size_t> available_memory_bytes() {
+  std::ifstream in("/proc/meminfo");
+  std::string field;
+  std::size_t kib = 0;
+  for (std::string rest; in >> field >> kib; std::getline(in, rest)) {
+    if (field == "MemAvailable:") return kib * 1_KiB;
+  }
+  return std::nullopt;
+}
 
 MachineLoad::MachineLoad()
     : busy_seconds_(busy_seconds()), own_seconds_(own_seconds()), begin_seconds_(now_seconds()) {}

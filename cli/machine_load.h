@@ -1,5 +1,8 @@
-// How busy a machine is with others' work: what a measurement has to be told beside.
+// What others leave of a machine: its time, which a measurement has to be told beside, and memory.
 #pragma once
+
+#include <cstddef>
+#include <optional>
 
 namespace sluice {
 
@@ -16,5 +19,8 @@ class MachineLoad {
   double own_seconds_;
   double begin_seconds_;
 };
+
+// None if the system doesn't say.
+std::optional<std::size_t> available_memory_bytes();
 
 }  // namespace sluice

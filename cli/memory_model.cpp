@@ -5,24 +5,13 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <limits>
 
+#include "cli/machine_load.h"
 #include "memory/error.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
-
-std::size_t available_bytes() {
-  std::ifstream in("/proc/meminfo");
-  std::string field;
-  std::size_t kib = 0;
-  for (std::string rest; in >> field >> kib; std::getline(in, rest)) {
-    if (field == "MemAvailable:") return kib * 1_KiB;
-  }
-  return std::numeric_limits<std::size_t>::max();
-}
 
 void write_all(int file, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -41,11 +30,11 @@ MemoryModel::MemoryModel(const SyntheticModel& model, const Progress& progress,
                          const std::atomic<bool>* stop)
     : file_(::memfd_create("sluice model", MFD_CLOEXEC)) {
   const std::size_t needed = 2 * model.file_bytes();
-  if (const std::size_t available = available_bytes(); needed > available) {
+  if (const auto available = available_memory_bytes(); needed > available.value_or(needed)) {
     ::close(file_);
     throw Error(ErrorKind::kIo,
                 text("the model and its packed weights take ", print_bytes(needed),
-                     " of memory, there are ", print_bytes(available),
+                     " of memory, there are ", print_bytes(*available),
                      "; choose a smaller shape or type, or write a file with sluice synth"));
   }
   try {

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -15,6 +14,7 @@
 #include "cli/output_file.h"
 #include "cli/probe_cache.h"
 #include "cli/progress.h"
+#include "cli/user_folders.h"
 #include "layers/gpu.h"
 #include "memory/clock.h"
 #include "memory/device_sim.h"
@@ -27,16 +27,6 @@ namespace {
 
 constexpr std::size_t kFileBytes = 256_MiB;  // of the temporary file
 constexpr std::size_t kSteps = kComputeSteps + 5;
-
-std::size_t free_host_bytes() {
-  std::ifstream in("/proc/meminfo");
-  std::string field;
-  std::size_t kib = 0;
-  for (std::string rest; in >> field >> kib; std::getline(in, rest)) {
-    if (field == "MemAvailable:") return kib * 1_KiB;
-  }
-  return 0;
-}
 
 std::size_t free_disk_bytes(const std::filesystem::path& folder) {
   struct statvfs info {};
@@ -91,7 +81,7 @@ MachineProbe measure(const ProbeOptions& options, const MachineKey& machine, Gpu
   p.taken_at = std::chrono::duration_cast<std::chrono::seconds>(
                    std::chrono::system_clock::now().time_since_epoch())
                    .count();
-  p.free_host_bytes = free_host_bytes();
+  p.free_host_bytes = available_memory_bytes().value_or(0);
   if (gpu != nullptr) p.free_device_bytes = gpu->free_bytes();
   {  // first, for it is what may be refused
     std::optional<TemporaryFile> temporary;

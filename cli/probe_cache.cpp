@@ -6,13 +6,13 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench_report.h"
 #include "cli/output_file.h"
+#include "cli/user_folders.h"
 #include "memory/error.h"
 #include "memory/printable.h"
 #include "memory/units.h"
@@ -22,7 +22,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr std::size_t kMostBytes = 1_MiB;  // of a cached file
 constexpr std::size_t kMostSamples = 64;
 constexpr std::size_t kMostSize = std::size_t{1} << 50;
@@ -94,6 +94,7 @@ Json compute_json(const ComputeRates& rates) {
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
   for (const Field& f : kSecondsFields) json[f.name] = rates.*f.value;
   json["share_beside_copies"] = rates.share_beside_copies;
+  json["cut_seconds"] = rates.cut_seconds;
   Json products;
   for (const DType type : kAllDTypes) {
     const ProductRate& r = rates.products[static_cast<std::size_t>(type)];
@@ -111,6 +112,15 @@ ComputeRates parse_compute(const Json& json) {
   for (const Field& f : kRateFields) rates.*f.value = rate(json, f.name);
   for (const Field& f : kSecondsFields) rates.*f.value = seconds(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);
+  const Json& cuts = list(json, "cut_seconds");
+  if (cuts.size() != rates.cut_seconds.size()) {
+    refuse("cut_seconds", "isn't a figure for each number of tokens");
+  }
+  for (std::size_t i = 0; i < cuts.size(); ++i) {
+    const double cut = cuts[i].is_number() ? cuts[i].get<double>() : -1.0;
+    if (!(cut >= 0.0 && cut <= 1.0)) refuse("cut_seconds", "has an absurd figure");
+    rates.cut_seconds[i] = cut;
+  }
   const Json& products = at(json, "product_bytes_per_second");
   for (const DType type : kAllDTypes) {
     const std::string type_name(dtype_info(type).name);
@@ -193,16 +203,6 @@ MachineKey this_machine(const std::string& gpu) {
                           static_cast<std::size_t>(sysconf(_SC_PAGESIZE)),
           .gpu = printable(gpu),
           .version = SLUICE_VERSION};
-}
-
-std::filesystem::path cache_folder() {
-  if (const char* base = std::getenv("XDG_CACHE_HOME"); base != nullptr && base[0] == '/') {
-    return std::filesystem::path(base) / "sluice";
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && home[0] == '/') {
-    return std::filesystem::path(home) / ".cache" / "sluice";
-  }
-  throw Error(ErrorKind::kIo, "there is no cache folder: set XDG_CACHE_HOME or HOME");
 }
 
 std::filesystem::path cache_path(const MachineKey& machine) {

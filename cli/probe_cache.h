@@ -40,10 +40,7 @@ struct MachineProbe {
   MachineRatesTable rates;
 };
 
-// $XDG_CACHE_HOME/sluice, or .cache/sluice in the user's home. Throws Error{kIo} if there is
-// neither.
-std::filesystem::path cache_folder();
-// In that folder, another one for every machine and version.
+// In cache_folder(), another one for every machine and version.
 std::filesystem::path cache_path(const MachineKey& machine);
 
 std::string probe_json(const MachineProbe& probe);

@@ -12,12 +12,6 @@ using Token = std::int32_t;
 constexpr std::size_t kMostPasses = 16;    // of decoding, in one round
 constexpr std::size_t kWarmUpTokens = 16;  // of a prompt that isn't timed
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-}
-
 class Measurement {
  public:
   Measurement(Engine& engine, const Workload& workload, std::size_t vocab)

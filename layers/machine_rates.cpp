@@ -72,17 +72,16 @@ MachineRates MachineMeter::measure() {
 }
 
 MachineRates median_of(std::span<const MachineRates> all) {
-  MachineRates median;
+  MachineRates middle;
   for (double MachineRates::*rate :
        {&MachineRates::read_bytes_per_second, &MachineRates::copy_bytes_per_second,
         &MachineRates::fp32_per_second, &MachineRates::bf16_per_second,
         &MachineRates::int8_per_second}) {
     std::vector<double> values;
     for (const MachineRates& one : all) values.push_back(one.*rate);
-    std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-    median.*rate = values[values.size() / 2];
+    middle.*rate = median(std::move(values));
   }
-  return median;
+  return middle;
 }
 
 }  // namespace sluice

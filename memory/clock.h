@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <vector>
 
 namespace sluice {
 
@@ -21,6 +23,13 @@ double best_seconds(int runs, const Work& work) {
     best = std::min(best, now_seconds() - begin);
   }
   return std::max(best, 1e-9);
+}
+
+// Of measurements, at least one: the middle one, or the mean of the two in the middle.
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
 }
 
 // Returns at that time, within a microsecond or so. Sleeps, but for the last moments.

@@ -55,6 +55,17 @@ class DiskProbe {
 
 }  // namespace
 
+double disk_bytes_per_second(const MappedFile& file, std::size_t in_flight, double most_seconds) {
+  DiskProbe probe(file);
+  const std::size_t reads = file.bytes().size() / kReadBytes;
+  const std::size_t few = std::min(reads, kInFlight);
+  double seconds = probe.seconds(0, kReadBytes, few, in_flight);
+  const double more = static_cast<double>(few) * most_seconds / seconds;
+  const std::size_t count = std::min(reads, static_cast<std::size_t>(more));
+  if (count > few) seconds = probe.seconds(0, kReadBytes, count, in_flight);
+  return static_cast<double>(std::max(count, few) * kReadBytes) / seconds;
+}
+
 LinkSpeed probe_disk(const ModelFile& file) {
   const auto largest = std::ranges::max_element(file.tensors(), {},
                                                 [](const TensorInfo& t) { return t.size_bytes; });

@@ -1,32 +1,27 @@
 #include "offload/machine_probe.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
-#include <memory>
 #include <thread>
 
 #include "layers/products_isa.h"
 #include "memory/clock.h"
+#include "memory/direct_file.h"
 #include "memory/error.h"
 #include "memory/host_store.h"
 #include "memory/units.h"
+#include "offload/disk_probe.h"
 #include "offload/probe.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::size_t kLinkSizes[] = {64_KiB, 256_KiB, 1_MiB, 4_MiB, 16_MiB, kLinkBytes};
-constexpr std::size_t kDiskThreads[] = {1, 2, 4, 8};
-constexpr std::size_t kDiskReadBytes = 1_MiB;
-constexpr double kDiskSeconds = 0.5;  // of each number of threads, at most
+constexpr std::size_t kDiskInFlight[] = {1, 2, 4, 8, 16};
+constexpr std::size_t kLeastFileBytes = 1_MiB;
+constexpr double kDiskSeconds = 0.5;  // of each of these, at most
 constexpr std::size_t kReadBytes = 256_MiB;
-constexpr std::size_t kDirectAlignBytes = 4096;
 
 // As a model of a billion weights has it. Its widths are multiples of every type's groups.
 ModelConfig usual_config() {
@@ -38,53 +33,6 @@ ModelConfig usual_config() {
   c.head_dim = 64;
   c.rope_dims = 64;
   return c;
-}
-
-class File {
- public:
-  File(const std::filesystem::path& path, int flags)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags)) {}
-  ~File() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  File(const File&) = delete;
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
-[[noreturn]] void fail(const std::filesystem::path& path, const char* what, int error) {
-  throw Error(ErrorKind::kIo, text(path.native(), ": ", what, ": ", std::strerror(error)));
-}
-
-// Bytes a second of threads that read a part of the file each, over and over.
-double read_by(int descriptor, std::size_t size_bytes, std::size_t threads,
-               const std::filesystem::path& path) {
-  std::atomic<std::size_t> total{0};
-  std::atomic<int> error{0};
-  const std::size_t part = size_bytes / threads / kDiskReadBytes * kDiskReadBytes;
-  const double begin = now_seconds();
-  const auto work = [&](std::size_t thread) {
-    const std::unique_ptr<void, decltype(&std::free)> buffer(
-        std::aligned_alloc(kDirectAlignBytes, kDiskReadBytes), &std::free);
-    for (std::size_t at = 0; at < part && now_seconds() < begin + kDiskSeconds;) {
-      const ssize_t got =
-          ::pread(descriptor, buffer.get(), kDiskReadBytes, static_cast<off_t>(thread * part + at));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) {
-        error = got < 0 ? errno : EIO;
-        return;
-      }
-      total += static_cast<std::size_t>(got);
-      at += kDiskReadBytes;
-    }
-  };
-  std::vector<std::thread> workers;
-  for (std::size_t t = 0; t < threads; ++t) workers.emplace_back(work, t);
-  for (std::thread& worker : workers) worker.join();
-  if (error != 0) fail(path, "can't read", error);
-  return static_cast<double>(total) / (now_seconds() - begin);
 }
 
 }  // namespace
@@ -137,10 +85,10 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
     ComputeRates& rates = table.host[index_of(precision)];
     probe_between(layer, DType::kQ4_0, config, rates);
     for (const DType type : kAllDTypes) {
-      rates.products[static_cast<std::size_t>(type)] =
-          probe_products(layer, type, rates.step_seconds);
+      rates.products[static_cast<std::size_t>(type)] = probe_products(layer, type);
       on_done();
     }
+    probe_cuts(layer, DType::kQ4_0, rates);
     rates.share_beside_copies = probe_copies(layer, DType::kQ4_0, {}).share;
     if (precision == Precision::kHigh) continue;
     table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0, true);
@@ -151,26 +99,17 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
 }
 
 void measure_disk(const std::filesystem::path& path, MachineRatesTable& table) {
-  auto file = std::make_unique<File>(path, O_DIRECT);
-  table.disk_direct = file->descriptor() >= 0;
-  if (!table.disk_direct) file = std::make_unique<File>(path, 0);
-  if (file->descriptor() < 0) fail(path, "can't open", errno);
-  struct stat info {};
-  if (fstat(file->descriptor(), &info) != 0) fail(path, "can't read", errno);
-  if (!S_ISREG(info.st_mode)) {
-    throw Error(ErrorKind::kIo, text(path.native(), ": --file has to be a regular file"));
-  }
-  const auto size = static_cast<std::size_t>(info.st_size);
-  if (size < kDiskReadBytes) {
+  const MappedFile file(path);
+  const std::size_t size = file.bytes().size();
+  if (size < kLeastFileBytes) {
     throw Error(ErrorKind::kIo, text(path.native(), ": has ", size,
                                      " bytes, which is too little to measure a disk by; give ",
-                                     print_bytes(kDiskReadBytes), " or more"));
+                                     print_bytes(kLeastFileBytes), " or more"));
   }
+  table.disk_direct = DirectFile(file).past_cache();
   table.disk.clear();
-  for (const std::size_t threads : kDiskThreads) {
-    if (size / threads < kDiskReadBytes) break;
-    if (!table.disk_direct) posix_fadvise(file->descriptor(), 0, 0, POSIX_FADV_DONTNEED);
-    table.disk.push_back({threads, read_by(file->descriptor(), size, threads, path)});
+  for (const std::size_t in_flight : kDiskInFlight) {
+    table.disk.push_back({in_flight, disk_bytes_per_second(file, in_flight, kDiskSeconds)});
   }
 }
 

@@ -21,7 +21,7 @@ struct LinkSample {
 };
 
 struct ThreadSample {
-  std::size_t threads = 0;
+  std::size_t threads = 0;  // or reads at once
   double bytes_per_second = 0.0;
 };
 
@@ -34,7 +34,7 @@ struct MachineRatesTable {
   std::vector<LinkSample> link;
   double link_latency_seconds = 0.0;  // of a copy of one byte
   std::vector<ThreadSample> host_read;
-  std::vector<ThreadSample> disk;      // one read at a time each
+  std::vector<ThreadSample> disk;
   bool disk_direct = false;            // past the system's cache
   std::array<ComputeRates, 2> host{};  // [index_of(precision)]
   double turn_seconds = 0.0;
@@ -55,8 +55,7 @@ std::vector<ThreadSample> measure_host_read(std::size_t most_threads);
 void measure_host_compute(MachineRatesTable& table, const std::function<void()>& on_done);
 inline constexpr std::size_t kComputeSteps = 2 * kDTypeCount;
 
-// Sequential reads of a file by 1 to 8 threads, each with a part of its own. Throws Error{kIo} if
-// it can't be read.
+// Sequential reads of a file, 1 to 16 at once. Throws Error{kIo} if it can't be read.
 void measure_disk(const std::filesystem::path& file, MachineRatesTable& table);
 
 // Reading memory and computing: what else runs shows as different answers at different times.

@@ -18,11 +18,6 @@ constexpr std::size_t kReadBytes = 80_MiB;  // more than caches hold
 constexpr double kRunSeconds = 4e-3;        // of one measurement
 constexpr std::size_t kManyTokens = 64;
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
 // Seconds of one operation, the slope between two measurements.
 double slope(double more_seconds, double less_seconds, double operations) {
   return std::max((more_seconds - less_seconds) / operations, 1e-15);
@@ -30,22 +25,18 @@ double slope(double more_seconds, double less_seconds, double operations) {
 
 }  // namespace
 
-ProductRate probe_products(ProbeLayer& layer, DType type, double step_seconds) {
-  constexpr double kBatches = 4.0;
+ProductRate probe_products(ProbeLayer& layer, DType type) {
   ProductRate rate;
   for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
     double bytes = 0.0;
     const LayerSeconds t =
         layer.time(type, {.tokens = ProductRate::kTokens[i]}, kRunSeconds, &bytes);
-    rate.seconds_per_byte[i] =
-        std::max(t.products - kBatches * step_seconds, 0.1 * t.products) / bytes;
+    rate.seconds_per_byte[i] = t.products / bytes;
   }
   return rate;
 }
 
 void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeRates& rates) {
-  constexpr double kElementSteps = 3.0;  // two norms and an activation
-  constexpr double kRotateSteps = 2.0;   // rotating and attending
   const auto time = [&](const LayerPass& pass) {
     return layer.time(type, pass, kRunSeconds, nullptr);
   };
@@ -53,7 +44,6 @@ void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeR
   const double score = 4.0 * static_cast<double>(c.query_width());  // operations
   const auto elements = static_cast<double>(2 * c.width + 2 * c.feed_forward);
   const auto rotated = static_cast<double>(2 * c.query_width() + 2 * c.kv_width());
-  const double step = rates.step_seconds;
 
   // Few tokens, too few for a second thread.
   const std::size_t few_keys = 16;
@@ -64,10 +54,9 @@ void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeR
   const double alone_seconds =
       slope(alone.attention, few.attention, score * static_cast<double>(alone_keys - few_keys));
   rates.attention_alone_operations_per_second = 1.0 / alone_seconds;
-  rates.element_seconds = at_least(few.elements - kElementSteps * step) / elements;
-  rates.rotate_seconds = at_least(few.attention - kRotateSteps * step -
-                                  alone_seconds * score * static_cast<double>(few_keys)) /
-                         rotated;
+  rates.element_seconds = at_least(few.elements) / elements;
+  rates.rotate_seconds =
+      at_least(few.attention - alone_seconds * score * static_cast<double>(few_keys)) / rotated;
 
   constexpr std::size_t kSequences = 8;
   const LayerSeconds wide = time({.sequences = kSequences, .keys = ProbeLayer::kMostKeys - 1});
@@ -83,11 +72,16 @@ void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeR
   const double many_seconds =
       slope(behind.attention, many.attention, score * kTokens * static_cast<double>(kKeys));
   rates.attention_operations_per_second = 1.0 / many_seconds;
-  rates.element_seconds_many =
-      at_least(many.elements - kElementSteps * step) / (elements * kTokens);
-  rates.rotate_seconds_many = at_least(many.attention - kRotateSteps * step -
-                                       many_seconds * score * kTokens * (kTokens / 2)) /
-                              (rotated * kTokens);
+  rates.element_seconds_many = at_least(many.elements) / (elements * kTokens);
+  rates.rotate_seconds_many =
+      at_least(many.attention - many_seconds * score * kTokens * (kTokens / 2)) /
+      (rotated * kTokens);
+}
+
+void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
+  for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
+    rates.cut_seconds[i] = layer.cut_seconds(type, ProductRate::kTokens[i]);
+  }
 }
 
 CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
@@ -259,7 +253,7 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   ProductRate slowest;
   for (std::size_t type = 0; type < kDTypeCount; ++type) {
     if (bytes[type] == 0 || !layer.fits(kAllDTypes[type])) continue;
-    rates.products[type] = probe_products(layer, kAllDTypes[type], rates.step_seconds);
+    rates.products[type] = probe_products(layer, kAllDTypes[type]);
     for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
       double& longest = slowest.seconds_per_byte[i];
       longest = std::max(longest, rates.products[type].seconds_per_byte[i]);
@@ -271,9 +265,7 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   }
   const CopyRates copies = probe_copies(layer, kAllDTypes[most], link);
   rates.share_beside_copies = copies.share;
-  for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
-    rates.cut_seconds[i] = layer.cut_seconds(kAllDTypes[most], ProductRate::kTokens[i]);
-  }
+  probe_cuts(layer, kAllDTypes[most], rates);
   hardware.wait_seconds = probe_wait_seconds(layer, kAllDTypes[most]);
   if (link.bytes_per_second <= 0.0) {
     link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};

@@ -11,8 +11,11 @@ namespace sluice {
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
 
 // The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
-ProductRate probe_products(ProbeLayer& layer, DType type, double step_seconds);
+ProductRate probe_products(ProbeLayer& layer, DType type);
 void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config, ComputeRates& rates);
+
+// A product in one piece and in eight.
+void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates);
 
 // A thread that copies at the link's pace while another computes.
 struct CopyRates {

@@ -18,12 +18,6 @@ constexpr std::size_t kFewestRows = 32 * kPanelRows;
 constexpr std::size_t kMostRuns = 64;
 constexpr std::size_t kFewestRuns = 3;
 
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 }  // namespace
 
 ProbeLayer::ProbeLayer(const ModelConfig& config, Precision precision, std::size_t weight_bytes)
@@ -136,8 +130,7 @@ double ProbeLayer::cut_seconds(DType type, std::size_t tokens) {
     const double whole = run(1);
     more.push_back(run(kPieces) - whole);
   }
-  std::ranges::nth_element(more, more.begin() + kRuns / 2);
-  return std::max(more[kRuns / 2], 0.0) / (kPieces - 1);
+  return std::max(median(std::move(more)), 0.0) / (kPieces - 1);
 }
 
 void ProbeLayer::run(HostStream& stream, DType type, const LayerPass& pass, Marks* marks) {
@@ -268,7 +261,7 @@ LayerSeconds ProbeLayer::time(DType type, const LayerPass& pass, double seconds,
     products.push_back(m[2] - m[1] + m[4] - m[3] + m[6] - m[5] + m[8] - m[7]);
   }
   if (product_bytes != nullptr) *product_bytes = run_bytes_;
-  return {median(products), median(elements), median(attention)};
+  return {median(std::move(products)), median(std::move(elements)), median(std::move(attention))};
 }
 
 }  // namespace sluice

@@ -31,11 +31,6 @@ constexpr std::size_t kReadBytes = 1_MiB;
 constexpr std::size_t kInFlight = 8;
 constexpr std::size_t kPasses = 4;
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 class PlainReads {
  public:
   explicit PlainReads(const MappedFile& file)

@@ -42,11 +42,6 @@ constexpr std::size_t kPolicies = 4;
 constexpr std::array<const char*, kPolicies> kNames = {
     "chosen routes", "all streamed", "host: all feed-forward units", "host below 32 tokens"};
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 std::vector<Route> routes_of(std::size_t policy, const Plan& chosen, const ModelLayout& layout) {
   if (policy == 0) return chosen.routes;
   if (policy == 1) return {};

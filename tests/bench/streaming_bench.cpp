@@ -25,11 +25,6 @@ using namespace sluice;
 constexpr std::size_t kSegmentTokens = 512;
 constexpr std::size_t kPasses = 3;
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 // All layers streamed through `slots` slots of a unit each, or all resident with none. The head is
 // resident either way: it is computed for one token of hundreds, and there is nothing to hide its
 // copy behind.

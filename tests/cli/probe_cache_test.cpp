@@ -7,6 +7,7 @@
 
 #include "cli/machine_load.h"
 #include "cli/output_file.h"
+#include "cli/user_folders.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
@@ -63,6 +64,7 @@ MachineProbe some_probe() {
     r.rotate_seconds = 2e-9;
     r.rotate_seconds_many = 3e-10;
     r.share_beside_copies = 0.9;
+    r.cut_seconds.fill(3e-6);
     r.products[static_cast<std::size_t>(DType::kQ4_0)] =
         ProductRate::roofline(DType::kQ4_0, 20e9, 300e9);
   }
@@ -85,6 +87,7 @@ TEST_CASE("probe cache: what is written is read again") {
   CHECK(read.machine == p.machine);
   CHECK(read.rates.link.size() == 2);
   CHECK(read.rates.disk[1].bytes_per_second == 3e9);
+  CHECK(read.rates.host[0].cut_seconds[2] == 3e-6);
   CHECK(!read.rates.link[1].pinned);
   CHECK(probe_json(read) == json);
   const ProductRate& rate = read.rates.host[1].products[static_cast<std::size_t>(DType::kQ4_0)];
@@ -123,6 +126,8 @@ TEST_CASE("probe cache: absurd figures are refused by name") {
       {"/host/normal/attention_operations_per_second", "1e9", "attention_operations_per_second"},
       {"/host/high/product_bytes_per_second/Q4_0/3", 0, "Q4_0"},
       {"/host/high/product_bytes_per_second/Q4_0", {1e9}, "Q4_0"},
+      {"/host/normal/cut_seconds", {1e-6}, "cut_seconds"},
+      {"/host/normal/cut_seconds/1", -1e-6, "cut_seconds"},
       {"/host/high", nullptr, "is missing"},
       {"/machine/processor", 5, "processor"},
   };
