@@ -43,12 +43,9 @@ Json units_json(const ModelLayout& layout, const Plan& plan) {
     for (const Route& route : plan.routes) {
       if (route.by_host[unit]) host_tokens = route.tokens;
     }
-    const Placement where = plan.placement[unit];
     units.push_back({{"name", layout.units[unit].name()},
                      {"size_bytes", layout.units[unit].size_bytes},
-                     {"placement", where == Placement::kResident  ? "resident"
-                                   : where == Placement::kInPlace ? "in place"
-                                                                  : "host"},
+                     {"placement", kPlacementNames[static_cast<std::size_t>(plan.placement[unit])]},
                      {"host_tokens", host_tokens}});
   }
   return units;
@@ -59,10 +56,11 @@ Json units_json(const ModelLayout& layout, const Plan& plan) {
 std::string print_facts_json(const PlanFacts& facts, const ModelLayout& layout,
                              const std::string& model, const std::string& planned_for) {
   const Plan& plan = facts.batch.plan;
-  std::size_t host_bytes = 0;
+  std::array<std::size_t, kPlacementNames.size()> weights_bytes{};
   for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
-    if (plan.placement[unit] != Placement::kResident) host_bytes += layout.units[unit].size_bytes;
+    weights_bytes[static_cast<std::size_t>(plan.placement[unit])] += layout.units[unit].size_bytes;
   }
+  const auto weights_in = [&](Placement p) { return weights_bytes[static_cast<std::size_t>(p)]; };
   const Json json = {
       {"model", printable(model)},
       {"planned_for", printable(planned_for, 200)},
@@ -73,7 +71,8 @@ std::string print_facts_json(const PlanFacts& facts, const ModelLayout& layout,
        {{"prefill", busiest_json(facts.prefill)}, {"decode", busiest_json(facts.decode)}}},
       {"smallest_limit_bytes",
        facts.smallest_bytes > 0 ? Json(facts.smallest_bytes) : Json(nullptr)},
-      {"host_weights_bytes", host_bytes},
+      {"host_weights_bytes", weights_in(Placement::kHost) + weights_in(Placement::kInPlace)},
+      {"disk_weights_bytes", weights_in(Placement::kDisk)},
       {"streamed_bytes_per_pass", plan.streamed_bytes(layout, plan.workload.sequences)},
       {"step_bytes", facts.what_if.step_bytes},
       {"more", changed_json(facts.what_if.more)},

@@ -21,7 +21,6 @@ constexpr std::size_t kFormatVersion = 1;
 constexpr std::size_t kMostFileBytes = 64_MiB;
 constexpr std::size_t kMostPathChars = 200;
 constexpr std::size_t kMostBytes = std::size_t{1} << 48;  // of anything; sums of a few are far off
-constexpr std::array<std::string_view, 4> kPlacements = {"resident", "host", "in place", "disk"};
 constexpr std::size_t kMostDiskBuffers = 64;
 constexpr std::array<std::string_view, 3> kDevices = {"cpu", "sim", "cuda"};
 
@@ -58,13 +57,13 @@ std::vector<Placement> read_placement(const PlanFields& fields, std::size_t unit
   std::vector<Placement> placement;
   for (const Json& one : all) {
     const auto* found = one.is_string()
-                            ? std::ranges::find(kPlacements, one.get_ref<const std::string&>())
-                            : kPlacements.end();
-    if (found == kPlacements.end()) {
+                            ? std::ranges::find(kPlacementNames, one.get_ref<const std::string&>())
+                            : kPlacementNames.end();
+    if (found == kPlacementNames.end()) {
       fields.fail(
           text("has a placement ", shown(one), "; there are resident, host, in place, disk"));
     }
-    placement.push_back(static_cast<Placement>(found - kPlacements.begin()));
+    placement.push_back(static_cast<Placement>(found - kPlacementNames.begin()));
   }
   return placement;
 }
@@ -117,7 +116,7 @@ void check_device(const PlanFields& fields, const Plan& plan, std::string_view d
   for (const Placement where : plan.placement) {
     if ((where == Placement::kInPlace) == in_place) continue;
     fields.fail(text("has the device ", device, " and units ",
-                     kPlacements[static_cast<std::size_t>(where)],
+                     kPlacementNames[static_cast<std::size_t>(where)],
                      "; all are in place on cpu, and none elsewhere"));
   }
   if (in_place && (plan.slots > 0 || plan.limit_bytes)) {
@@ -205,7 +204,7 @@ Json plan_json(const ModelLayout& layout, const Plan& plan) {
         {"decode_seconds", p.decode_seconds},
         {"link_bytes_per_pass", p.link_bytes_per_pass}}}};
   for (const Placement where : plan.placement) {
-    json["placement"].push_back(kPlacements[static_cast<std::size_t>(where)]);
+    json["placement"].push_back(kPlacementNames[static_cast<std::size_t>(where)]);
   }
   for (const Route& route : plan.routes) {
     Json by_host = Json::array();

@@ -138,7 +138,7 @@ class Sweeper {
 
   static double workload_seconds(const SweepPoint& point) {
     const Prediction& p = point.plan->predicted;
-    return static_cast<double>(point.rounds) * (p.prefill_seconds + p.decode_seconds);
+    return static_cast<double>(point.rounds) * p.seconds();
   }
 
   SweepPoint point(const Workload& workload, std::size_t limit_bytes,

@@ -14,8 +14,7 @@ Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double 
     std::memcpy(to, from, bytes);
     return {begin_seconds, now_seconds()};
   }
-  const double cost_seconds =
-      speed_.latency_seconds + static_cast<double>(bytes) / speed_.bytes_per_second;
+  const double cost_seconds = speed_.seconds(bytes);
   double free_seconds = free_seconds_.load(std::memory_order_relaxed);
   double begin_seconds;
   do {

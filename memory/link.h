@@ -11,6 +11,11 @@ namespace sluice {
 struct LinkSpeed {
   double bytes_per_second = 0.0;  // 0: as fast as the memory copies
   double latency_seconds = 0.0;   // before each copy's first byte
+
+  // That a copy takes the link, if it has a pace.
+  double seconds(std::size_t bytes) const {
+    return latency_seconds + static_cast<double>(bytes) / bytes_per_second;
+  }
 };
 
 // Copies are real, and take as long as the link would: a copy occupies the link for its latency and

@@ -1,7 +1,6 @@
 #include "offload/best_plan.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "offload/cost_model.h"
@@ -19,8 +18,7 @@ constexpr std::size_t kKept = 64;
 double seconds_of(const Plan& plan) {
   constexpr std::size_t kCachedTokens = 512;
   constexpr double kWorth = 1.02;
-  const double seconds = plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
-  return seconds * (plan.slots > 0 ? 1.0 + 1e-6 : 1.0) *
+  return plan.predicted.seconds() * (plan.slots > 0 ? 1.0 + 1e-6 : 1.0) *
          (plan.segment_tokens > kCachedTokens ? kWorth : 1.0);
 }
 
@@ -101,13 +99,10 @@ void BestPlan::refine() {
 // By one unit on the device less, or for one that isn't.
 bool BestPlan::improve(Plan& plan) {
   const Plan start = plan;
-  const std::size_t limit = limits_.device_bytes.value_or(std::numeric_limits<std::size_t>::max());
-  const auto fixed = [&](std::size_t unit) {
-    return !limits_.pins.empty() && limits_.pins[unit] != Pin::kNone;
-  };
+  const auto fixed = [&](std::size_t unit) { return limits_.pin(unit) != Pin::kNone; };
   const auto try_it = [&](Plan other) {
     count_bytes(model_, other);
-    if (other.bytes.total() > limit || exhausted()) return;
+    if (other.bytes.total() > limits_.most_device_bytes() || exhausted()) return;
     std::optional<Plan> tried = replayed(std::move(other));
     if (tried && seconds_of(*tried) < seconds_of(plan)) plan = std::move(*tried);
   };

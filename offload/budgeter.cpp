@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -85,7 +84,7 @@ class Search {
   // The smallest plan; refused if the limit is smaller still.
   Plan require() const {
     Plan least = smallest();
-    if (least.bytes.total() > limit()) refuse(least);
+    if (least.bytes.total() > limits_.most_device_bytes()) refuse(least);
     return least;
   }
 
@@ -95,7 +94,7 @@ class Search {
     for (const std::size_t segment : segments()) {
       if (!may_be_resident()) break;
       Plan plan = everything_resident(segment);
-      if (plan.bytes.total() > limit()) continue;
+      if (plan.bytes.total() > limits_.most_device_bytes()) continue;
       best.consider(std::move(plan));
       if (!limits_.segment_tokens) break;  // shorter segments only save memory
     }
@@ -159,7 +158,7 @@ class Search {
     std::vector<std::size_t> free;
     std::size_t resident = 0;
     for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
-      const Pin pin = limits_.pins.empty() ? Pin::kNone : limits_.pins[unit];
+      const Pin pin = limits_.pin(unit);
       if (pin == Pin::kNone) free.push_back(unit);
       if (pin != Pin::kResident) continue;
       plan.placement[unit] = Placement::kResident;
@@ -221,18 +220,16 @@ class Search {
           plan.slot_bytes = slot_bytes;
           count_bytes(model_, plan);
           const std::size_t used = plan.bytes.total();
-          if (used > limit()) break;
+          if (used > limits_.most_device_bytes()) break;
           if (!candidates) {
             candidates =
                 std::make_shared<const Candidates>(model_, limits_, hardware, passes, slot_bytes);
           }
           const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
           // A prompt finds its slots full: so much of its copies is for free.
-          const LinkSpeed& link = hardware.to_device;
           const double ahead_seconds =
-              static_cast<double>(slots) *
-              (link.latency_seconds + static_cast<double>(slot_bytes) / link.bytes_per_second);
-          for (Candidate c : candidates->within(limit() - used)) {
+              static_cast<double>(slots) * hardware.to_device.seconds(slot_bytes);
+          for (Candidate c : candidates->within(limits_.most_device_bytes() - used)) {
             c.seconds -= ahead_seconds;
             all.push_back({shape, c});
           }
@@ -249,14 +246,11 @@ class Search {
     return plan;
   }
 
-  std::size_t limit() const {
-    return limits_.device_bytes.value_or(std::numeric_limits<std::size_t>::max());
-  }
-
   [[noreturn]] void refuse(const Plan& least) const {
     const PlanBytes& b = least.bytes;
     throw Error(ErrorKind::kOverBudget,
-                text("a limit of ", limit(), " bytes (", print_bytes(limit()),
+                text("a limit of ", limits_.most_device_bytes(), " bytes (",
+                     print_bytes(limits_.most_device_bytes()),
                      ") can't be kept: the smallest that works here is ", b.total(), " bytes (",
                      print_bytes(b.total()), "): ", print_bytes(b.kv), " for ",
                      workload_.cache_tokens > 0 ? workload_.cache_tokens

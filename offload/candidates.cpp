@@ -9,10 +9,6 @@
 namespace sluice {
 namespace {
 
-double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
-  return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
-}
-
 template <typename Sums>
 void add(Sums& to, const Sums& s) {
   to.resident_bytes += s.resident_bytes;
@@ -46,7 +42,7 @@ Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const
       pinned_resident_(model.units.size()) {
   std::array<std::vector<std::size_t>, kKinds> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
-    const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
+    const Pin pin = limits.pin(unit);
     if (pin == Pin::kNone) {
       free[static_cast<std::size_t>(model.units[unit].kind)].push_back(unit);
       continue;
@@ -73,7 +69,7 @@ Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const
 }
 
 bool Candidates::may_host(std::size_t unit, bool resident) const {
-  const Pin pin = limits_.pins.empty() ? Pin::kNone : limits_.pins[unit];
+  const Pin pin = limits_.pin(unit);
   return limits_.host_computes && !resident && pin != Pin::kStreamed &&
          model_.units[unit].kind == UnitKind::kFeedForward;
 }
@@ -102,7 +98,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
     const bool skipped = info.kind == UnitKind::kHead && pass.size.rows == 0;
     if (pass.count == 0 || skipped) continue;
     for (const Piece& piece : pieces) {
-      if (!resident) sums.link[p] += transfer_seconds(hardware_.to_device, piece.size_bytes);
+      if (!resident) sums.link[p] += hardware_.to_device.seconds(piece.size_bytes);
       sums.device[p] += predict_piece(model_, hardware_.device, piece, pass.size).alone();
     }
     sums.by_host[p] = sums.device[p];
@@ -110,8 +106,8 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
     const std::size_t row_bytes = model_.config.width * sizeof(float);
     sums.host_link[p] = sums.link[p];
     sums.by_host[p] = hardware_.turn_seconds +
-                      transfer_seconds(hardware_.to_host, pass.size.tokens * row_bytes) +
-                      transfer_seconds(hardware_.to_device, pass.size.tokens * row_bytes);
+                      hardware_.to_host.seconds(pass.size.tokens * row_bytes) +
+                      hardware_.to_device.seconds(pass.size.tokens * row_bytes);
     for (const Piece& piece : pieces) {
       sums.by_host[p] += predict_piece(model_, hardware_.host, piece, pass.size).alone();
     }

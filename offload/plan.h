@@ -1,10 +1,13 @@
 // Plan: where every unit lives and every byte of the device goes, and how fast that should be.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "layers/model.h"
@@ -49,6 +52,11 @@ struct PlanLimits {
   std::optional<std::size_t> resident_units{};
   std::vector<Pin> pins{};                  // [units], or empty
   std::optional<std::size_t> host_bytes{};  // of host memory; none: it holds all weights
+
+  Pin pin(std::size_t unit) const { return pins.empty() ? Pin::kNone : pins[unit]; }
+  std::size_t most_device_bytes() const {
+    return device_bytes.value_or(std::numeric_limits<std::size_t>::max());
+  }
 };
 
 // Where a unit lives.
@@ -58,6 +66,8 @@ enum class Placement : std::uint8_t {
   kInPlace,   // in host memory, which is the device's own
   kDisk,      // in its file: read in every pass, then as a unit in host memory
 };
+inline constexpr std::array<std::string_view, 4> kPlacementNames = {"resident", "host", "in place",
+                                                                    "disk"};
 // Not on the device: streamed, or computed by the host.
 constexpr bool is_outside(Placement p) {
   return p == Placement::kHost || p == Placement::kDisk;
@@ -75,6 +85,8 @@ struct Prediction {
   double decode_pass_seconds = 0.0;  // one token of every sequence
   double decode_seconds = 0.0;       // of max_tokens passes
   double link_bytes_per_pass = 0.0;
+
+  double seconds() const { return prefill_seconds + decode_seconds; }  // of the workload
 };
 
 // Device memory by purpose, each as lent (rounded up to kAlignBytes).

@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace sluice {
-namespace {
-
-double transfer_seconds(const LinkSpeed& link, std::size_t bytes) {
-  return link.latency_seconds + static_cast<double>(bytes) / link.bytes_per_second;
-}
-
-}  // namespace
 
 Replay::Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                const Hardware& hardware, std::vector<TraceEntry>* spans)
@@ -71,7 +64,7 @@ void Replay::copy(std::uint32_t piece) {
     now_ = std::max(now_, read(piece));  // the engine waits before it gives more work
     begin = std::max(begin, now_);
   }
-  link_ = begin + transfer_seconds(hardware_.to_device, schedule_.pieces[piece].size_bytes);
+  link_ = begin + hardware_.to_device.seconds(schedule_.pieces[piece].size_bytes);
   ready_[slot] = link_;
   copies_.push_back({begin, link_, slot, spans_ == nullptr ? 0 : spans_->size()});
   tell(Lane::kLink, piece, begin, link_);
@@ -111,7 +104,7 @@ void Replay::compute(std::uint32_t piece, const PieceSeconds& seconds) {
 // The residual stream goes to the host and comes back.
 void Replay::compute_by_host(std::uint32_t first, const PassSize& size, const PieceTable& pieces) {
   const double sent = now_;
-  now_ += transfer_seconds(hardware_.to_host, size.tokens * row_bytes());
+  now_ += hardware_.to_host.seconds(size.tokens * row_bytes());
   tell(Lane::kLinkDown, first, sent, now_);
   now_ += hardware_.turn_seconds;
   const double begin = now_;
@@ -129,7 +122,7 @@ void Replay::compute_by_host(std::uint32_t first, const PassSize& size, const Pi
 void Replay::download_logits(const PassSize& size) {
   const std::size_t values = size.rows * model_.config.vocab;
   const double begin = now_;
-  now_ += transfer_seconds(hardware_.to_host, values * sizeof(float));
+  now_ += hardware_.to_host.seconds(values * sizeof(float));
   tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
   const double look =
       hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds : hardware_.host.element_seconds;
@@ -145,7 +138,7 @@ double Replay::over_link(std::size_t bytes) {
   if (next < copies_.size() && copies_[next].begin_seconds < now_) {
     end = copies_[next++].end_seconds;
   }
-  end += transfer_seconds(hardware_.to_device, bytes);
+  end += hardware_.to_device.seconds(bytes);
   double free = end;
   for (; next < copies_.size() && copies_[next].begin_seconds < free; ++next) {
     delay(copies_[next], free - copies_[next].begin_seconds);

@@ -37,7 +37,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
     if (!is_outside(plan.placement[unit])) continue;
     if (model.units[unit].kind != UnitKind::kFeedForward) continue;
-    const Pin pin = limits.pins.empty() ? Pin::kNone : limits.pins[unit];
+    const Pin pin = limits.pin(unit);
     if (pin == Pin::kByHost) pinned.push_back(unit);
     if (pin == Pin::kNone && !streamed[unit]) free.push_back(unit);
   }

@@ -9,8 +9,7 @@
 namespace sluice {
 
 double BatchPlan::seconds() const {
-  return static_cast<double>(rounds) *
-         (plan.predicted.prefill_seconds + plan.predicted.decode_seconds);
+  return static_cast<double>(rounds) * plan.predicted.seconds();
 }
 
 double BatchPlan::tokens_per_second() const {
@@ -39,7 +38,7 @@ BatchPlan make_batch_plan(const ModelLayout& model, const Workload& workload,
     at_once = std::min(2 * at_once, all);
     Workload round = workload;
     round.sequences = at_once;
-    const std::size_t limit = limits.device_bytes.value_or(std::numeric_limits<std::size_t>::max());
+    const std::size_t limit = limits.most_device_bytes();
     if (smallest_limit_bytes(model, round, limits) > limit) break;  // nor would more fit
     BatchPlan plan = planned(round);
     if (plan.seconds() < best.seconds()) best = std::move(plan);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "memory/mapped_file.h"
@@ -122,4 +123,21 @@ TEST_CASE("sluice: a limit of host memory that can't be kept, or makes no sense,
       run_sluice({"plan", folder / "m.gguf", "--device", "sim", "--vram", "3MiB", "--ram", "3MiB"});
   CHECK(plan.exit_code == 0);
   CHECK(plan.out.find("buffers of the disk") != std::string::npos);
+}
+
+TEST_CASE("sluice plan: its JSON tells units on the disk from those in host memory") {
+  const testing::TemporaryFolder folder;
+  testing::write_synthetic(folder / "m.gguf", testing::kFewMegabytes, DType::kQ8_0);
+  const testing::ProgramResult result =
+      run_sluice({"plan", folder / "m.gguf", "--device", "sim", "--vram", "3MiB", "--ram", "3MiB",
+                  "--json", folder / "plan.json"});
+  CHECK(result.exit_code == 0);
+  const auto json = nlohmann::json::parse(read_bytes(folder / "plan.json"));
+  std::map<std::string, std::size_t> bytes;
+  for (const auto& unit : json["units"]) {
+    bytes[unit["placement"]] += unit["size_bytes"].get<std::size_t>();
+  }
+  CHECK(bytes["disk"] > 0);
+  CHECK(json["disk_weights_bytes"] == bytes["disk"]);
+  CHECK(json["host_weights_bytes"] == bytes["host"]);
 }

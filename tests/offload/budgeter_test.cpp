@@ -51,7 +51,7 @@ TEST_CASE("budgeter: more memory never gives a slower plan") {
   const std::size_t smallest = smallest_limit_bytes(model.layout, workload, {});
   for (std::size_t limit = smallest; limit < 2_MiB; limit += 40'000) {
     const Plan plan = model.plan(workload, {.device_bytes = limit});
-    const double seconds = plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+    const double seconds = plan.predicted.seconds();
     CAPTURE(limit);
     CHECK(seconds <= before * 1.05);  // the search is greedy: it may miss a little
     before = seconds;

@@ -18,7 +18,7 @@ using namespace sluice;
 namespace {
 
 double seconds(const Plan& plan) {
-  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+  return plan.predicted.seconds();
 }
 
 // "R.HR 3 x 65536, 64": resident, streamed, of the host in small passes; slots; segment.
@@ -81,7 +81,7 @@ double least_seconds(const TestModel& model, Plan& plan, Schedule& schedule,
     }
     schedule.prologue = make_prologue(model.layout, plan, schedule);
     const Prediction p = predict(model.layout, plan, schedule, hardware);
-    least = std::min(least, p.prefill_seconds + p.decode_seconds);
+    least = std::min(least, p.seconds());
   }
   return least;
 }

@@ -13,7 +13,7 @@ using namespace sluice;
 namespace {
 
 double round_seconds(const Plan& plan) {
-  return plan.predicted.prefill_seconds + plan.predicted.decode_seconds;
+  return plan.predicted.seconds();
 }
 
 }  // namespace
