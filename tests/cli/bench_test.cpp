@@ -83,9 +83,10 @@ TEST_CASE("bench: takes a lower instruction set, and a device behind a link") {
   CHECK(json["machine"]["streamed_bytes_per_pass"] > 0);
   for (const nlohmann::json& row : json["rows"]) {
     REQUIRE(row.contains("overlap"));
-    CHECK(row["overlap"] > 0.9);
+    // What was sent ahead of the first pass took its time before, and is free.
+    CHECK(row["overlap"] > 0.8);
+    CHECK(row["fraction"] < 1.25);
     CHECK(row["bound_by"] == "link");
-    CHECK(row["fraction"] < 1.25);  // what was sent ahead of the first pass is free
   }
 }
 
