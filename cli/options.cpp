@@ -277,6 +277,12 @@ void add_sweep(CLI::App& app, SweepOptions& o, RawPlacement& raw) {
           "Limits of device memory: FROM..TO:STEP, or sizes with commas between:\n"
           "2GiB..24GiB:1GiB, 8GiB,12GiB,16GiB")
       ->type_name("SIZES");
+  app.get_option("--weights")
+      ->description(
+          "Type of a shape's matrices; several give a line each: q4_k_m,q8_0,f16 "
+          "(default: " +
+          std::string(kDefaultPlanWeights) + ")")
+      ->type_name("TYPES");
   app.remove_option(app.get_option("--ctx"));
   app.add_option("--ctx", o.context_tokens,
                  "Tokens of context to make room for; several give a line each: 2048,8192,32768")

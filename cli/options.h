@@ -89,7 +89,7 @@ enum class SweepMetric { kDecode, kPrefill, kTotal };
 
 struct SweepOptions {
   PlacementOptions on;         // its vram holds limits, as cli/sweep_axes.h reads them
-  std::string weights;         // of a shape; empty: kDefaultPlanWeights
+  std::string weights;         // of a shape, with commas between; empty: kDefaultPlanWeights
   std::string context_tokens;  // so do these hold values; empty: as much as is needed
   std::string sequences = "1";
   std::size_t prompt_tokens = 512;

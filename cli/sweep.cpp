@@ -1,5 +1,7 @@
 #include "cli/sweep.h"
 
+#include <algorithm>
+#include <deque>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -29,110 +31,151 @@ std::vector<std::size_t> contexts(const SweepOptions& options) {
   return values;
 }
 
-// One series for each value of the axis that has several.
-std::vector<SweepSeries> make_series(const SweepOptions& options) {
-  const std::vector<std::size_t> context_values = contexts(options);
-  const auto sequence_values = parse_sweep_counts(options.sequences, "--sequences", kMostSequences);
-  if (context_values.size() > 1 && sequence_values.size() > 1) {
-    throw Error(ErrorKind::kUsage,
-                "--ctx and --sequences both have several values; sweep over one at a time");
+// Of units that the host computes in a decode pass.
+std::size_t host_bytes(const ModelLayout& layout, const Plan& plan) {
+  const std::size_t route = plan.route_of(plan.workload.sequences);
+  std::size_t bytes = 0;
+  for (std::size_t unit = 0; unit < layout.units.size(); ++unit) {
+    const bool by_host = is_outside(plan.placement[unit]) && plan.by_host(unit, route);
+    if (by_host) bytes += layout.units[unit].size_bytes;
   }
-  std::vector<SweepSeries> all;
-  for (const std::size_t context : context_values) {
-    for (const std::size_t sequences : sequence_values) {
-      SweepSeries series;
-      series.name = context_values.size() > 1
-                        ? text("context of ", context, " tokens")
-                        : text(sequences, sequences == 1 ? " sequence" : " sequences");
-      series.workload = {.sequences = sequences,
-                         .prompt_tokens = options.prompt_tokens,
-                         .max_tokens = options.max_tokens,
-                         .context_tokens = context};
-      all.push_back(std::move(series));
-    }
+  return bytes;
+}
+
+// A model in one type of weights, and what it would run on.
+struct Subject {
+  Subject(const SweepOptions& options, const std::string& weights)
+      : planned(options.on.model, weights),
+        target(choose_target(with_vram(options, "unlimited"), planned.model().layout)) {}
+
+  const OpenModel& model() const { return planned.model(); }
+
+  static PlacementOptions with_vram(const SweepOptions& options, const std::string& vram) {
+    PlacementOptions on = options.on;
+    on.vram = vram;
+    return on;
   }
-  return all;
+
+  PlannedModel planned;
+  Target target;
+  Hardware hardware;
+};
+
+// What each line has to be told by: the axis that has several values.
+std::string name_of(std::size_t contexts, std::size_t types, const SweepSeries& series) {
+  const Workload& w = series.workload;
+  if (types > 1) return series.weights;
+  if (contexts > 1) return text("context of ", w.context_tokens, " tokens");
+  return text(w.sequences, w.sequences == 1 ? " sequence" : " sequences");
 }
 
 class Sweeper {
  public:
-  Sweeper(const SweepOptions& options, const PlannedModel& planned, const std::atomic<bool>& stop)
+  Sweeper(const SweepOptions& options, const std::atomic<bool>& stop)
       : options_(options),
-        model_(planned.model()),
         stop_(stop),
         limits_(parse_sweep_sizes(options.on.vram, "--vram")),
-        target_(choose_target(with_vram("unlimited"), model_.layout)) {
-    if (options.measure && (target_.planned || planned.is_shape())) {
-      throw Error(
-          ErrorKind::kUsage,
-          "--measure needs a model file and a device that are there; leave out --gpu NAME, or "
-          "write a shape's file with sluice synth");
-    }
-    sweep_.series = make_series(options);
-    if (target_.in_place) {
+        contexts_(contexts(options)),
+        sequences_(parse_sweep_counts(options.sequences, "--sequences", kMostSequences)),
+        weights_(parse_sweep_names(options.weights, "--weights")) {
+    const auto several = {contexts_.size(), sequences_.size(), weights_.size()};
+    if (std::ranges::count_if(several, [](std::size_t values) { return values > 1; }) > 1) {
       throw Error(ErrorKind::kUsage,
-                  "sweep: the cpu device has no limit to sweep over; use --device sim");
+                  "of --ctx, --sequences and --weights more than one has several values; sweep "
+                  "over one at a time");
     }
-    hardware_ = hardware_for(model_, target_);
+    for (const std::string& weights : weights_) add_subject(weights);
+    const Target& target = subjects_.front().target;
     sweep_.model = file_name(options.on.model);
-    sweep_.device = target_.planned          ? target_.planned->describe()
-                    : target_.gpu != nullptr ? "cuda"
-                                             : "sim";
+    sweep_.device = target.planned ? target.planned->describe() : target.gpu ? "cuda" : "sim";
     sweep_.link = options.on.link;
     sweep_.measured = options.measure;
-    sweep_.units = model_.layout.units.size();
-    sweep_.weights_bytes = model_.layout.units_bytes();
-    target_.gpu.reset();  // a GPU's memory is taken once: each measurement opens it anew
+    sweep_.units = subjects_.front().model().layout.units.size();
+    // A GPU's memory is taken once: each measurement opens it anew.
+    for (Subject& subject : subjects_) subject.target.gpu.reset();
   }
 
   // Prints the table's rows as they come. False: interrupted, and the sweep is what there was.
   bool run() {
     std::cout << print_sweep_head(sweep_);
-    for (auto series = sweep_.series.begin(); series != sweep_.series.end(); ++series) {
-      series->everything_bytes = everything_bytes(series->workload);
-      if (sweep_.series.size() > 1) std::cout << series->name << '\n';
-      try {
-        for (const std::size_t limit : limits_) add_point(*series, limit);
-      } catch (const Interrupted&) {
-        sweep_.series.erase(series->points.empty() ? series : series + 1, sweep_.series.end());
-        return false;
+    for (std::size_t i = 0; i < subjects_.size(); ++i) {
+      for (const std::size_t context : contexts_) {
+        for (const std::size_t sequences : sequences_) {
+          if (!run_series(subjects_[i], weights_[i], context, sequences)) return false;
+        }
       }
-      std::cout << print_sweep_foot(*series);
     }
     return true;
   }
   const Sweep& sweep() const { return sweep_; }
 
  private:
-  PlacementOptions with_vram(const std::string& vram) const {
-    PlacementOptions on = options_.on;
-    on.vram = vram;
-    return on;
+  void add_subject(const std::string& weights) {
+    Subject& subject = subjects_.emplace_back(options_, weights);
+    if (options_.measure && (subject.target.planned || subject.planned.is_shape())) {
+      throw Error(
+          ErrorKind::kUsage,
+          "--measure needs a model file and a device that are there; leave out --gpu NAME, or "
+          "write a shape's file with sluice synth");
+    }
+    if (subject.target.in_place) {
+      throw Error(ErrorKind::kUsage,
+                  "sweep: the cpu device has no limit to sweep over; use --device sim");
+    }
+    subject.hardware = hardware_for(subject.model(), subject.target);
   }
 
-  std::size_t everything_bytes(const Workload& workload) const {
-    PlanLimits limits = target_.limits;
+  // False: interrupted.
+  bool run_series(const Subject& subject, const std::string& weights, std::size_t context,
+                  std::size_t sequences) {
+    SweepSeries series{.weights = subject.planned.is_shape() && weights.empty()
+                                      ? std::string(kDefaultPlanWeights)
+                                      : weights,
+                       .weights_bytes = subject.model().layout.units_bytes(),
+                       .workload = {.sequences = sequences,
+                                    .prompt_tokens = options_.prompt_tokens,
+                                    .max_tokens = options_.max_tokens,
+                                    .context_tokens = context}};
+    series.name = name_of(contexts_.size(), weights_.size(), series);
+    series.everything_bytes = everything_bytes(subject, series.workload);
+    if (contexts_.size() * sequences_.size() * weights_.size() > 1) {
+      std::cout << series.name << '\n';
+    }
+    bool all = true;
+    try {
+      for (const std::size_t limit : limits_) add_point(subject, series, limit);
+      std::cout << print_sweep_foot(series);
+    } catch (const Interrupted&) {
+      all = false;
+    }
+    if (!series.points.empty()) sweep_.series.push_back(std::move(series));
+    return all;
+  }
+
+  std::size_t everything_bytes(const Subject& subject, const Workload& workload) const {
+    PlanLimits limits = subject.target.limits;
     limits.device_bytes.reset();
     const Workload least = least_workload(workload, options_.goal);
-    return make_plan(model_.layout, least, limits, hardware_).bytes.total();
+    return make_plan(subject.model().layout, least, limits, subject.hardware).bytes.total();
   }
 
   // A GPU may have less free than a limit says: then nothing can be measured.
-  std::optional<Target> target_to_measure(std::size_t limit_bytes) const {
+  std::optional<Target> target_to_measure(const Subject& subject, std::size_t limit_bytes) const {
     if (!options_.measure) return std::nullopt;
-    if (!target_.limits.gpu) return target_;
+    if (!subject.target.limits.gpu) return subject.target;
     try {
-      return choose_target(with_vram(std::to_string(limit_bytes)), model_.layout);
+      return choose_target(Subject::with_vram(options_, std::to_string(limit_bytes)),
+                           subject.model().layout);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kOverBudget) throw;
       return std::nullopt;
     }
   }
 
-  void add_point(SweepSeries& series, std::size_t limit_bytes) const {
+  void add_point(const Subject& subject, SweepSeries& series, std::size_t limit_bytes) const {
     if (stop_.load()) throw Interrupted{};
     const SweepPoint* before = series.points.empty() ? nullptr : &series.points.back();
-    series.points.push_back(point(series.workload, limit_bytes, before));
+    series.points.push_back(point(subject, series.workload, limit_bytes, before));
     std::cout << print_sweep_row(sweep_, series.points.back()) << std::flush;
   }
 
@@ -141,17 +184,18 @@ class Sweeper {
     return static_cast<double>(point.rounds) * p.seconds();
   }
 
-  SweepPoint point(const Workload& workload, std::size_t limit_bytes,
+  SweepPoint point(const Subject& subject, const Workload& workload, std::size_t limit_bytes,
                    const SweepPoint* before) const {
-    const std::optional<Target> measured = target_to_measure(limit_bytes);
-    PlanLimits limits = measured ? measured->limits : target_.limits;
+    const ModelLayout& layout = subject.model().layout;
+    const std::optional<Target> measured = target_to_measure(subject, limit_bytes);
+    PlanLimits limits = measured ? measured->limits : subject.target.limits;
     limits.device_bytes = limit_bytes;
     SweepPoint point{.limit_bytes = limit_bytes};
     point.smallest_bytes =
-        smallest_limit_bytes(model_.layout, least_workload(workload, options_.goal), limits);
+        smallest_limit_bytes(layout, least_workload(workload, options_.goal), limits);
     if (point.smallest_bytes > limit_bytes) return point;
     const BatchPlan batch =
-        make_batch_plan(model_.layout, workload, limits, hardware_, options_.goal);
+        make_batch_plan(layout, workload, limits, subject.hardware, options_.goal);
     point.plan = batch.plan;
     point.rounds = batch.rounds;
     // A plan that keeps a smaller limit keeps this one too.
@@ -161,21 +205,25 @@ class Sweeper {
       point.rounds = before->rounds;
       point.plan->limit_bytes = limit_bytes;
     }
-    const PassPredictor predictor(model_.layout, *point.plan, hardware_);
-    const Timeline decode = predictor.pass(decode_pass_size(*point.plan));
+    const Plan& plan = *point.plan;
+    point.streamed_bytes = plan.streamed_bytes(layout, plan.workload.sequences);
+    point.host_bytes = host_bytes(layout, plan);
+    const PassPredictor predictor(layout, plan, subject.hardware);
+    const Timeline decode = predictor.pass(decode_pass_size(plan));
     point.bound_by = &busiest_lane(lane_seconds(decode.entries, decode.passes.front().span));
     if (measured) {
-      point.measured = measure_plan(model_, *point.plan, *measured, options_.repeats, &stop_);
+      point.measured = measure_plan(subject.model(), plan, *measured, options_.repeats, &stop_);
     }
     return point;
   }
 
   const SweepOptions& options_;
-  const OpenModel& model_;
   const std::atomic<bool>& stop_;
   const std::vector<std::size_t> limits_;
-  Target target_;
-  Hardware hardware_;
+  const std::vector<std::size_t> contexts_;
+  const std::vector<std::size_t> sequences_;
+  const std::vector<std::string> weights_;
+  std::deque<Subject> subjects_;  // [weights]
   Sweep sweep_;
 };
 
@@ -183,16 +231,12 @@ class Sweeper {
 
 int sweep_command(const SweepOptions& options) {
   const std::atomic<bool>& interrupted = interrupt_on_ctrl_c();
-  const PlannedModel planned(options.on.model, options.weights);
-  const OpenModel& model = planned.model();
-  Sweeper sweeper(options, planned, interrupted);
+  Sweeper sweeper(options, interrupted);
   const int exit_code = sweeper.run() ? 0 : kExitInterrupted;
   const Sweep& sweep = sweeper.sweep();
   if (sweep.series.empty()) return exit_code;
-  if (!options.csv_file.empty()) write_file(options.csv_file, print_sweep_csv(sweep, model.layout));
-  if (!options.json_file.empty()) {
-    write_file(options.json_file, print_sweep_json(sweep, model.layout));
-  }
+  if (!options.csv_file.empty()) write_file(options.csv_file, print_sweep_csv(sweep));
+  if (!options.json_file.empty()) write_file(options.json_file, print_sweep_json(sweep));
   if (!options.svg_file.empty()) write_file(options.svg_file, draw_sweep(sweep, options.metric));
   return exit_code;
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <functional>
 #include <limits>
+#include <ranges>
 
 #include "memory/error.h"
 #include "memory/printable.h"
@@ -89,6 +90,24 @@ std::vector<std::size_t> parse_sweep_counts(std::string_view given, std::string_
     return value;
   };
   return parse_axis({option, parse, "1..16:5", kMostSweepSeries}, given);
+}
+
+std::vector<std::string> parse_sweep_names(std::string_view given, std::string_view option) {
+  std::vector<std::string> names;
+  for (const auto part : std::views::split(given, ',')) {
+    std::string name(part.begin(), part.end());
+    if (name.empty() || std::ranges::find(names, name) != names.end()) {
+      throw Error(ErrorKind::kUsage, text(option, ": \"", printable(given), "\" has ",
+                                          name.empty() ? "an empty name" : "a name twice"));
+    }
+    names.push_back(std::move(name));
+  }
+  if (names.size() > kMostSweepSeries) {
+    throw Error(ErrorKind::kUsage, text(option, ": these are ", names.size(), " values, of ",
+                                        kMostSweepSeries, " that there may be"));
+  }
+  if (names.empty()) names.emplace_back();
+  return names;
 }
 
 }  // namespace sluice

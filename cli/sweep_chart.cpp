@@ -23,19 +23,14 @@ Scale scale_of(const Sweep& sweep) {
   return {static_cast<double>(1_MiB), "MiB"};
 }
 
-// What there is to show of a plan, as predicted and measured.
-double shown(SweepMetric metric, const SweepPoint& point, double prefill_seconds,
-             double decode_pass_seconds) {
-  const Workload& w = point.plan->workload;
-  const auto sequences = static_cast<double>(w.sequences);
+double shown(SweepMetric metric, const SweepSpeeds& speeds) {
   switch (metric) {
     case SweepMetric::kDecode:
-      return sequences / decode_pass_seconds;
+      return speeds.decode_tokens_per_second;
     case SweepMetric::kPrefill:
-      return static_cast<double>(w.prompt_tokens) * sequences / prefill_seconds;
+      return speeds.prefill_tokens_per_second;
     case SweepMetric::kTotal:
-      return static_cast<double>(point.rounds) *
-             (prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1));
+      return speeds.total_seconds;
   }
   return 0.0;
 }
@@ -59,7 +54,12 @@ Words words_of(SweepMetric metric) {
 
 std::string subtitle(const Sweep& sweep) {
   const Workload& w = sweep.series.front().workload;
-  std::string line = text(printable(sweep.model), " on ", sweep.device);
+  const std::string& weights = sweep.series.front().weights;
+  const bool all_alike = std::ranges::all_of(
+      sweep.series, [&](const SweepSeries& series) { return series.weights == weights; });
+  std::string line = printable(sweep.model);
+  if (all_alike && !weights.empty()) line += text(" in ", weights);
+  line += text(" on ", sweep.device);
   if (sweep.link) line += text(", link ", print_rate(sweep.link->bytes_per_second));
   line += text("; prompt ", w.prompt_tokens, ", reply ", w.max_tokens, " tokens");
   return sweep.series.size() == 1 && w.sequences > 1 ? line + text(", ", w.sequences, " sequences")
@@ -94,12 +94,10 @@ std::string draw_sweep(const Sweep& sweep, SweepMetric metric) {
     for (const SweepPoint& p : of.points) {
       if (!p.plan) continue;
       const double x = static_cast<double>(p.limit_bytes) / scale.bytes;
-      const Prediction& told = p.plan->predicted;
-      predicted.points.push_back(
-          {x, shown(metric, p, told.prefill_seconds, told.decode_pass_seconds)});
-      if (!p.measured) continue;
-      measured.points.push_back(
-          {x, shown(metric, p, p.measured->prefill_seconds, p.measured->decode_pass_seconds)});
+      predicted.points.push_back({x, shown(metric, predicted_speeds(p))});
+      if (const auto speeds = measured_speeds(p)) {
+        measured.points.push_back({x, shown(metric, *speeds)});
+      }
     }
     chart.series.push_back(std::move(predicted));
     chart.series.push_back(std::move(measured));

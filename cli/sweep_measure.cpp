@@ -58,7 +58,29 @@ class Measurement {
   const std::size_t vocab_;
 };
 
+SweepSpeeds speeds(const SweepPoint& point, double prefill_seconds, double decode_pass_seconds) {
+  const Workload& w = point.plan->workload;
+  const auto sequences = static_cast<double>(w.sequences);
+  const double reply_seconds = decode_pass_seconds * static_cast<double>(w.max_tokens - 1);
+  return {.prefill_seconds = prefill_seconds,
+          .decode_pass_seconds = decode_pass_seconds,
+          .total_seconds = static_cast<double>(point.rounds) * (prefill_seconds + reply_seconds),
+          .prefill_tokens_per_second =
+              static_cast<double>(w.prompt_tokens) * sequences / prefill_seconds,
+          .decode_tokens_per_second = sequences / decode_pass_seconds};
+}
+
 }  // namespace
+
+SweepSpeeds predicted_speeds(const SweepPoint& point) {
+  const Prediction& p = point.plan->predicted;
+  return speeds(point, p.prefill_seconds, p.decode_pass_seconds);
+}
+
+std::optional<SweepSpeeds> measured_speeds(const SweepPoint& point) {
+  if (!point.measured) return std::nullopt;
+  return speeds(point, point.measured->prefill_seconds, point.measured->decode_pass_seconds);
+}
 
 SweepMeasured measure_plan(const OpenModel& model, const Plan& plan, const Target& target,
                            std::size_t repeats, const std::atomic<bool>* stop) {

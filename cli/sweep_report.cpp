@@ -14,61 +14,23 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What a plan's workload takes, predicted or measured.
-struct Speeds {
-  double prefill_seconds;
-  double decode_pass_seconds;
-  double total_seconds;
-  double prefill_tokens_per_second;
-  double decode_tokens_per_second;
-};
-
-Speeds speeds(const SweepPoint& point, double prefill_seconds, double decode_pass_seconds) {
-  const Workload& w = point.plan->workload;
-  const auto sequences = static_cast<double>(w.sequences);
-  const auto prompts = static_cast<double>(w.prompt_tokens) * sequences;
-  return {.prefill_seconds = prefill_seconds,
-          .decode_pass_seconds = decode_pass_seconds,
-          .total_seconds =
-              static_cast<double>(point.rounds) *
-              (prefill_seconds + decode_pass_seconds * static_cast<double>(w.max_tokens - 1)),
-          .prefill_tokens_per_second = prompts / prefill_seconds,
-          .decode_tokens_per_second = sequences / decode_pass_seconds};
-}
-
-Speeds predicted_speeds(const SweepPoint& point) {
-  const Prediction& p = point.plan->predicted;
-  return speeds(point, p.prefill_seconds, p.decode_pass_seconds);
-}
-
-std::optional<Speeds> measured_speeds(const SweepPoint& point) {
-  if (!point.measured) return std::nullopt;
-  return speeds(point, point.measured->prefill_seconds, point.measured->decode_pass_seconds);
-}
-
-std::size_t host_bytes(const ModelLayout& layout, const Plan& plan) {
-  const std::size_t route = plan.route_of(plan.workload.sequences);
-  std::size_t bytes = 0;
-  for (std::size_t unit = 0; unit < layout.units.size(); ++unit) {
-    if (is_outside(plan.placement[unit]) && plan.by_host(unit, route))
-      bytes += layout.units[unit].size_bytes;
-  }
-  return bytes;
-}
-
-void add_speeds(Json& json, const std::string& prefix, const std::optional<Speeds>& s) {
-  const auto add = [&](const char* name, double Speeds::*value) {
+void add_speeds(Json& json, const std::string& prefix, const std::optional<SweepSpeeds>& s) {
+  const auto add = [&](const char* name, double SweepSpeeds::*value) {
     json[prefix + name] = s ? Json((*s).*value) : Json(nullptr);
   };
-  add("prefill_seconds", &Speeds::prefill_seconds);
-  add("prefill_tokens_per_second", &Speeds::prefill_tokens_per_second);
-  add("decode_pass_seconds", &Speeds::decode_pass_seconds);
-  add("decode_tokens_per_second", &Speeds::decode_tokens_per_second);
-  add("total_seconds", &Speeds::total_seconds);
+  add("prefill_seconds", &SweepSpeeds::prefill_seconds);
+  add("prefill_tokens_per_second", &SweepSpeeds::prefill_tokens_per_second);
+  add("decode_pass_seconds", &SweepSpeeds::decode_pass_seconds);
+  add("decode_tokens_per_second", &SweepSpeeds::decode_tokens_per_second);
+  add("total_seconds", &SweepSpeeds::total_seconds);
+}
+
+Json weights_json(const SweepSeries& series) {
+  return series.weights.empty() ? Json(nullptr) : Json(series.weights);
 }
 
 // Every point has the same keys, which are CSV's columns.
-Json point_json(const ModelLayout& layout, const SweepSeries& series, const SweepPoint& point) {
+Json point_json(const SweepSeries& series, const SweepPoint& point) {
   const Workload& w = series.workload;
   Json json = {{"vram_bytes", point.limit_bytes},
                {"sequences", w.sequences},
@@ -83,14 +45,15 @@ Json point_json(const ModelLayout& layout, const SweepSeries& series, const Swee
   add("streamed_units", [](const Plan& p) { return count_units(p).streamed; });
   add("host_units", [](const Plan& p) { return count_units(p).host; });
   add("resident_bytes", [](const Plan& p) { return p.bytes.resident; });
-  add("streamed_bytes_per_pass",
-      [&](const Plan& p) { return p.streamed_bytes(layout, p.workload.sequences); });
-  add("host_bytes", [&](const Plan& p) { return host_bytes(layout, p); });
+  add("streamed_bytes_per_pass", [&](const Plan&) { return point.streamed_bytes; });
+  add("host_bytes", [&](const Plan&) { return point.host_bytes; });
   add("slots", [](const Plan& p) { return p.slots; });
   add("slot_bytes", [](const Plan& p) { return p.slot_bytes; });
   add("segment_tokens", [](const Plan& p) { return p.segment_tokens; });
   add("at_once", [](const Plan& p) { return p.workload.sequences; });
   add("rounds", [&](const Plan&) { return point.rounds; });
+  json["weights"] = weights_json(series);
+  json["weights_bytes"] = series.weights_bytes;
   add("bound_by", [&](const Plan&) { return point.bound_by->name; });
   add_speeds(json, "predicted_",
              point.plan ? std::optional(predicted_speeds(point)) : std::nullopt);
@@ -135,12 +98,13 @@ std::string print_sweep_row(const Sweep& sweep, const SweepPoint& point) {
   }
   const UnitCounts units = count_units(*point.plan);
   const auto streamed = static_cast<std::uint64_t>(point.plan->predicted.link_bytes_per_pass);
-  const Speeds predicted = predicted_speeds(point);
-  const std::optional<Speeds> measured = measured_speeds(point);
+  const SweepSpeeds predicted = predicted_speeds(point);
+  const std::optional<SweepSpeeds> measured = measured_speeds(point);
   std::string row = limit + format("%8zu %8zu %6zu  %10s", units.resident, units.streamed,
                                    units.host, print_bytes(streamed).c_str());
-  for (double Speeds::*const value : {&Speeds::prefill_tokens_per_second,
-                                      &Speeds::decode_tokens_per_second, &Speeds::total_seconds}) {
+  for (double SweepSpeeds::*const value :
+       {&SweepSpeeds::prefill_tokens_per_second, &SweepSpeeds::decode_tokens_per_second,
+        &SweepSpeeds::total_seconds}) {
     row +=
         cells(sweep, predicted.*value, measured ? std::optional((*measured).*value) : std::nullopt);
   }
@@ -152,11 +116,11 @@ std::string print_sweep_foot(const SweepSeries& series) {
               series.everything_bytes, " bytes) on\n");
 }
 
-std::string print_sweep_csv(const Sweep& sweep, const ModelLayout& layout) {
+std::string print_sweep_csv(const Sweep& sweep) {
   std::string out;
   for (const SweepSeries& series : sweep.series) {
     for (const SweepPoint& point : series.points) {
-      const Json json = point_json(layout, series, point);
+      const Json json = point_json(series, point);
       std::string names;
       std::string line;
       for (const auto& [name, value] : json.items()) {
@@ -171,12 +135,11 @@ std::string print_sweep_csv(const Sweep& sweep, const ModelLayout& layout) {
   return out;
 }
 
-std::string print_sweep_json(const Sweep& sweep, const ModelLayout& layout) {
+std::string print_sweep_json(const Sweep& sweep) {
   const Workload& w = sweep.series.front().workload;
   Json json = {{"model", printable(sweep.model)},
                {"device", sweep.device},
                {"units", sweep.units},
-               {"weights_bytes", sweep.weights_bytes},
                {"prompt_tokens", w.prompt_tokens},
                {"max_tokens", w.max_tokens}};
   if (sweep.link) {
@@ -188,9 +151,11 @@ std::string print_sweep_json(const Sweep& sweep, const ModelLayout& layout) {
   for (const SweepSeries& series : sweep.series) {
     json["everything_fits"].push_back({{"sequences", series.workload.sequences},
                                        {"context_tokens", series.workload.context_tokens},
+                                       {"weights", weights_json(series)},
+                                       {"weights_bytes", series.weights_bytes},
                                        {"vram_bytes", series.everything_bytes}});
     for (const SweepPoint& point : series.points) {
-      json["points"].push_back(point_json(layout, series, point));
+      json["points"].push_back(point_json(series, point));
     }
   }
   return json.dump(2) + "\n";

@@ -14,8 +14,8 @@ std::string print_sweep_row(const Sweep& sweep, const SweepPoint& point);
 std::string print_sweep_foot(const SweepSeries& series);
 
 // A line of names, then one for each point; a cell of what there isn't is empty.
-std::string print_sweep_csv(const Sweep& sweep, const ModelLayout& layout);
-std::string print_sweep_json(const Sweep& sweep, const ModelLayout& layout);
+std::string print_sweep_csv(const Sweep& sweep);
+std::string print_sweep_json(const Sweep& sweep);
 
 // The metric over device memory as SVG: a line of what was predicted, points of what was measured.
 std::string draw_sweep(const Sweep& sweep, SweepMetric metric);

@@ -229,6 +229,43 @@ TEST_CASE("sweep: several contexts or batches are a line each, in every picture"
   }
 }
 
+TEST_CASE("sweep: several types of a shape's weights are a line each, heavier ones slower") {
+  const testing::TemporaryFolder folder;
+  const auto run = [&](const std::string& weights, std::vector<std::string> more) {
+    more.insert(more.begin(), {"sweep", "llama-3-8b", "--gpu", "rtx-4090", "--host",
+                               "ddr5-6000-2ch", "--vram", "6GiB,10GiB", "--weights", weights});
+    return run_sluice(more);
+  };
+  REQUIRE(run("q4_0,q8_0,f16",
+              {"--json", folder / "s.json", "--csv", folder / "s.csv", "--svg", folder / "s.svg"})
+              .exit_code == 0);
+  const auto json = nlohmann::json::parse(read_text(folder / "s.json"));
+  REQUIRE(json["points"].size() == 6);
+  REQUIRE(json["everything_fits"].size() == 3);
+  for (const std::size_t limit : {0, 1}) {
+    double before = 1e30;
+    for (const std::size_t type : {0, 1, 2}) {
+      const nlohmann::json& point = json["points"][2 * type + limit];
+      CHECK(point["weights"] == std::vector{"q4_0", "q8_0", "f16"}[type]);
+      CHECK(point["weights_bytes"] == json["everything_fits"][type]["weights_bytes"]);
+      const double speed = point["predicted_decode_tokens_per_second"];
+      CHECK(speed < before);
+      before = speed;
+    }
+  }
+  CHECK(json["everything_fits"][2]["weights_bytes"] >
+        3 * json["everything_fits"][0]["weights_bytes"].get<std::size_t>());
+  const std::string svg = read_text(folder / "s.svg");
+  CHECK(testing::xml_fault(svg) == "");
+  CHECK(testing::count_of(svg, "<polyline") == 3);
+  CHECK(svg.find(">q8_0<") != std::string::npos);
+  CHECK(read_csv(read_text(folder / "s.csv")).size() == 7);
+
+  for (const char* bad : {"q4_0,", "q4_0,q4_0", "q4_0,heavy"}) CHECK(run(bad, {}).exit_code == 2);
+  CHECK(run("q4_0,f16", {"--sequences", "1,4"}).exit_code == 2);
+  CHECK(sweep({"--vram", "1MiB", "--weights", "q4_0"}).exit_code == 2);  // a file has its own
+}
+
 TEST_CASE("sweep: twelve lines look different from each other") {
   const testing::TemporaryFolder folder;
   REQUIRE(sweep({"--vram", "1MiB,2MiB", "--sequences", "1..12:1", "--svg", folder / "s.svg"})
