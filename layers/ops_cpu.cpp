@@ -183,7 +183,6 @@ void OpsCpu::product(Stream& stream, const ProductBatch& batch) {
     const double begin_seconds = now_seconds();
     products({batch.products.data(), batch.count});
     const double took_seconds = now_seconds() - begin_seconds;
-    wait_until(end_seconds);
     return std::max(end_seconds, ready_seconds + took_seconds);
   });
 }

@@ -42,6 +42,7 @@ void wait_until_at_least(const std::atomic<std::uint32_t>& value, std::uint32_t 
         if (reached()) return true;
         pause_briefly();
       }
+      std::this_thread::yield();  // who is waited for may be waiting for this core
     }
     return reached();
   };
@@ -60,8 +61,13 @@ void wait_until_at_least(const std::atomic<std::uint32_t>& value, std::uint32_t 
 
 }  // namespace
 
-void HostEvent::reach(std::uint32_t recording) {
-  reached_seconds_.store(now_seconds(), std::memory_order_relaxed);
+void HostEvent::synchronize() {
+  wait_for(recorded_);
+  wait_until(reached_seconds());
+}
+
+void HostEvent::reach(std::uint32_t recording, double seconds) {
+  reached_seconds_.store(seconds, std::memory_order_relaxed);
   tell(reached_, recording);
 }
 
@@ -108,7 +114,9 @@ void HostStream::work() {
 
 void HostStream::record(Event& event) {
   auto* mark = static_cast<HostEvent*>(&event);
-  give([mark, recording = mark->next(&due_seconds_)] { mark->reach(recording); });
+  give([this, mark, recording = mark->next(&due_seconds_)] {
+    mark->reach(recording, std::max(now_seconds(), ready_seconds_));
+  });
 }
 
 void HostStream::wait(Event& event) {
@@ -120,7 +128,7 @@ void HostStream::wait(Event& event) {
 }
 
 void HostStream::stamp(double* seconds) {
-  give([seconds] { *seconds = now_seconds(); });
+  give([this, seconds] { *seconds = std::max(now_seconds(), ready_seconds_); });
 }
 
 }  // namespace sluice

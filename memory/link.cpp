@@ -24,7 +24,6 @@ Span Link::copy(std::byte* to, const std::byte* from, std::size_t bytes, double 
     due_seconds->store(begin_seconds + cost_seconds, std::memory_order_release);
   }
   std::memcpy(to, from, bytes);
-  wait_until(begin_seconds + cost_seconds);
   return {begin_seconds, begin_seconds + cost_seconds};
 }
 

@@ -18,15 +18,16 @@ struct LinkSpeed {
   }
 };
 
-// Copies are real, and take as long as the link would: a copy occupies the link for its latency and
-// its bytes, after the copies before it. Sleeps while it waits, but for the last moments.
+// Copies are real, and told to take as long as the link would: a copy occupies it for its latency
+// and its bytes, after the copies before it.
 class Link {
  public:
   explicit Link(LinkSpeed speed) : speed_(speed) {}
 
-  // Returns when the copy is through, and when the link was busy with it. `ready_seconds` is when
-  // it could have begun: a thread that woke late doesn't hold up the link. `due_seconds`, if given,
-  // is told when the copy will be through as soon as that is known. Any thread.
+  // Returns when the bytes are there, and says when the link is busy with them, which may last
+  // longer. `ready_seconds` is when the copy could have begun: a thread that woke late doesn't hold
+  // up the link. `due_seconds`, if given, is told when it will be through as soon as that is known.
+  // Any thread.
   Span copy(std::byte* to, const std::byte* from, std::size_t bytes, double ready_seconds,
             std::atomic<double>* due_seconds = nullptr);
 

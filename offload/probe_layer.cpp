@@ -70,7 +70,7 @@ const std::byte* ProbeLayer::take_weights(std::size_t bytes) {
 }
 
 // Sequences share pages, which attention doesn't mind.
-void ProbeLayer::set_places(const LayerPass& pass) {
+void ProbeLayer::prepare(const LayerPass& pass) {
   const std::size_t total = pass.total_tokens();
   const std::size_t block = query_block_tokens(config_.heads / config_.kv_heads);
   positions_.resize(total);
@@ -101,10 +101,7 @@ double ProbeLayer::cut_seconds(DType type, std::size_t tokens) {
   const std::byte* panels = take_weights(kPieces * piece_bytes);
   std::vector<float> out(kPieces * kPieceRows * tokens);
   HostEvent done;
-  const auto run = [&](std::size_t pieces) {
-    double begin = 0.0;
-    double end = 0.0;
-    stream_.stamp(&begin);
+  const auto product = [&](std::size_t pieces) {
     for (std::size_t piece = 0; piece < pieces; ++piece) {
       const std::size_t rows = kPieces / pieces * kPieceRows;
       ProductBatch batch;
@@ -120,15 +117,21 @@ double ProbeLayer::cut_seconds(DType type, std::size_t tokens) {
                                        .accumulate = false};
       ops_.product(stream_, batch);
     }
-    stream_.stamp(&end);
-    stream_.record(done);
-    done.synchronize();
-    return end - begin;
   };
   std::vector<double> more;
   for (int i = 0; i < kRuns; ++i) {
-    const double whole = run(1);
-    more.push_back(run(kPieces) - whole);
+    double begin = 0.0;
+    double whole = 0.0;
+    double cut = 0.0;
+    product(1);  // so that threads are awake
+    stream_.stamp(&begin);
+    product(1);
+    stream_.stamp(&whole);
+    product(kPieces);
+    stream_.stamp(&cut);
+    stream_.record(done);
+    done.synchronize();
+    more.push_back((cut - whole) - (whole - begin));
   }
   return std::max(median(std::move(more)), 0.0) / (kPieces - 1);
 }
@@ -221,7 +224,7 @@ void ProbeLayer::run(HostStream& stream, DType type, const LayerPass& pass, Mark
 
 double ProbeLayer::mean_seconds(DType type, const LayerPass& pass, double seconds) {
   constexpr std::size_t kAtOnce = 4;
-  set_places(pass);
+  prepare(pass);
   HostEvent done;
   const double begin = now_seconds();
   double end = begin;
@@ -236,7 +239,7 @@ double ProbeLayer::mean_seconds(DType type, const LayerPass& pass, double second
 
 LayerSeconds ProbeLayer::time(DType type, const LayerPass& pass, double seconds,
                               double* product_bytes) {
-  set_places(pass);
+  prepare(pass);
   HostEvent done;
   std::vector<Marks> marks(kMostRuns);
   const auto runs = [&](std::size_t begin, std::size_t end) {

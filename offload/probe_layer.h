@@ -56,6 +56,8 @@ class ProbeLayer {
   double cut_seconds(DType type, std::size_t tokens);
 
   HostStream& stream() { return stream_; }
+  // Before runs of another pass than the last one's, with the stream at rest.
+  void prepare(const LayerPass& pass);
   // Gives one run to the stream.
   void enqueue(DType type, const LayerPass& pass) { run(stream_, type, pass, nullptr); }
   // Runs once on the calling thread, with the stream at rest.
@@ -70,7 +72,6 @@ class ProbeLayer {
   std::size_t rows_of(DType type, std::size_t rows, std::size_t columns, std::size_t tokens) const;
   void run(HostStream& stream, DType type, const LayerPass& pass, Marks* marks);
   const std::byte* take_weights(std::size_t bytes);
-  void set_places(const LayerPass& pass);
 
   const ModelConfig config_;
   const Precision precision_;
