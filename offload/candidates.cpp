@@ -93,6 +93,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
   if (resident) sums.resident_bytes = align_up(info.size_bytes);
   const std::vector<Piece> pieces =
       cut_unit(model_.units, unit, resident ? info.size_bytes : slot_bytes_);
+  const Piece whole = cut_unit(model_.units, unit, info.size_bytes).front();
   for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
     const PassCount& pass = passes_.kinds[p];
     const bool skipped = info.kind == UnitKind::kHead && pass.size.rows == 0;
@@ -108,9 +109,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
     sums.by_host[p] = hardware_.turn_seconds +
                       hardware_.to_host.seconds(pass.size.tokens * row_bytes) +
                       hardware_.to_device.seconds(pass.size.tokens * row_bytes);
-    for (const Piece& piece : pieces) {
-      sums.by_host[p] += predict_piece(model_, hardware_.host, piece, pass.size).alone();
-    }
+    sums.by_host[p] += predict_piece(model_, hardware_.host, whole, pass.size).alone();
   }
   return sums;
 }

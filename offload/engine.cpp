@@ -236,14 +236,13 @@ void Engine::run_host(const Step& step, const PassShape& shape, std::byte* stage
   host_turn_->synchronize();
   const double begin = now_seconds();
   const std::size_t unit = schedule_.pieces[step.piece].unit;
-  for (std::uint32_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
-    const Piece& piece = schedule_.pieces[p];
-    if (!schedule_.on_disk[p]) {
-      host_->run(piece, weights_.units[unit] + piece.begin_bytes);
-      continue;
+  if (schedule_.on_disk[step.piece]) {
+    for (std::uint32_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
+      host_->run(schedule_.pieces[p], take_read(p));
+      disk_->release();
     }
-    host_->run(piece, take_read(p));
-    disk_->release();
+  } else {
+    host_->run(schedule_.whole[unit], weights_.units[unit]);
   }
   trace_.add_host(step.piece, {begin, now_seconds()});
   device_.copy(*compute_, Direction::kToDevice, there, staged, bytes);

@@ -22,6 +22,7 @@ Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
     const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
     schedule.unit.push_back(schedule.pieces.size());
+    schedule.whole.push_back(cut_unit(model.units, unit, model.units[unit].size_bytes).front());
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes)) {
       const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
       const std::size_t end = piece.begin_bytes + piece.size_bytes;

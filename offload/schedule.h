@@ -39,6 +39,7 @@ struct Schedule {
   std::vector<bool> on_disk;  // [pieces]: and not in host memory either
   std::vector<std::uint32_t> part;  // [pieces]: the first of those that it is read together with
   std::vector<std::size_t> unit;    // [units + 1]: the first piece of each
+  std::vector<Piece> whole;         // [units]: uncut, as the host computes what isn't on the disk
   std::vector<Step> prologue;       // copies before the first pass
 
   // Of a piece on the disk, whether those that it is read with end there; and their bytes.
