@@ -72,7 +72,18 @@ const Json& list(const Json& json, const char* field) {
   return value;
 }
 
-// Every figure of ComputeRates but the products.
+ProductRate::Table seconds_table(const Json& json, const char* field) {
+  ProductRate::Table table;
+  const Json& row = list(json, field);
+  if (row.size() != table.size()) refuse(field, "isn't a figure for each number of tokens");
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    table[i] = row[i].is_number() ? row[i].get<double>() : -1.0;
+    if (!(table[i] >= 0.0 && table[i] <= 1.0)) refuse(field, "has an absurd figure");
+  }
+  return table;
+}
+
+// Of ComputeRates.
 struct Field {
   const char* name;
   double ComputeRates::*value;
@@ -83,18 +94,21 @@ constexpr Field kRateFields[] = {
     {"attention_operations_per_second", &ComputeRates::attention_operations_per_second},
     {"attention_alone_operations_per_second",
      &ComputeRates::attention_alone_operations_per_second}};
-constexpr Field kSecondsFields[] = {{"element_seconds", &ComputeRates::element_seconds},
-                                    {"element_seconds_many", &ComputeRates::element_seconds_many},
-                                    {"rotate_seconds", &ComputeRates::rotate_seconds},
-                                    {"rotate_seconds_many", &ComputeRates::rotate_seconds_many},
-                                    {"step_seconds", &ComputeRates::step_seconds}};
+
+// For each of ProductRate::kTokens.
+struct TableField {
+  const char* name;
+  ProductRate::Table ComputeRates::*table;
+};
+constexpr TableField kSecondsTables[] = {{"element_seconds", &ComputeRates::element_seconds},
+                                         {"rotate_seconds", &ComputeRates::rotate_seconds},
+                                         {"cut_seconds", &ComputeRates::cut_seconds}};
 
 Json compute_json(const ComputeRates& rates) {
   Json json;
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
-  for (const Field& f : kSecondsFields) json[f.name] = rates.*f.value;
+  for (const TableField& f : kSecondsTables) json[f.name] = rates.*f.table;
   json["share_beside_copies"] = rates.share_beside_copies;
-  json["cut_seconds"] = rates.cut_seconds;
   Json products;
   for (const DType type : kAllDTypes) {
     const ProductRate& r = rates.products[static_cast<std::size_t>(type)];
@@ -110,17 +124,8 @@ Json compute_json(const ComputeRates& rates) {
 ComputeRates parse_compute(const Json& json) {
   ComputeRates rates;
   for (const Field& f : kRateFields) rates.*f.value = rate(json, f.name);
-  for (const Field& f : kSecondsFields) rates.*f.value = seconds(json, f.name);
+  for (const TableField& f : kSecondsTables) rates.*f.table = seconds_table(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);
-  const Json& cuts = list(json, "cut_seconds");
-  if (cuts.size() != rates.cut_seconds.size()) {
-    refuse("cut_seconds", "isn't a figure for each number of tokens");
-  }
-  for (std::size_t i = 0; i < cuts.size(); ++i) {
-    const double cut = cuts[i].is_number() ? cuts[i].get<double>() : -1.0;
-    if (!(cut >= 0.0 && cut <= 1.0)) refuse("cut_seconds", "has an absurd figure");
-    rates.cut_seconds[i] = cut;
-  }
   const Json& products = at(json, "product_bytes_per_second");
   for (const DType type : kAllDTypes) {
     const std::string type_name(dtype_info(type).name);

@@ -31,6 +31,13 @@ double ProductRate::at(const Table& table, std::size_t tokens) {
   return table[i - 1] + part * (table[i] - table[i - 1]);
 }
 
+ProductRate::Table ProductRate::in_proportion(double seconds) {
+  Table table;
+  for (std::size_t i = 0; i < table.size(); ++i)
+    table[i] = seconds * static_cast<double>(kTokens[i]);
+  return table;
+}
+
 Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeRates& host) {
   constexpr double kOfMemory = 0.8;
   constexpr double kOfTensorCores = 0.5;  // weights have to be decoded for them
@@ -48,7 +55,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeR
   hardware.device.attention_operations_per_second = f32;
   hardware.device.attention_one_token_operations_per_second = f32;
   hardware.device.element_seconds =
-      kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second;
+      ProductRate::in_proportion(kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second);
   hardware.device.step_seconds = kStepSeconds;
   hardware.to_device = rates.to_device;
   hardware.to_host = rates.to_host;

@@ -26,6 +26,8 @@ class ProductRate {
   using Table = std::array<double, kTokens.size()>;
   // Between two entries; beyond the last, in proportion.
   static double at(const Table& table, std::size_t tokens);
+  // Where every token takes as long as one alone.
+  static Table in_proportion(double seconds);
 
   Table seconds_per_byte{};  // of packed weights; [i] for kTokens[i]
   double seconds_per_byte_at(std::size_t tokens) const { return at(seconds_per_byte, tokens); }
@@ -41,16 +43,14 @@ struct ComputeRates {
   double attention_one_token_operations_per_second = 0.0;
   double attention_operations_per_second = 0.0;
   double attention_alone_operations_per_second = 0.0;
-  // Of the work beside products, for one value of one activation: where a pass brings few tokens,
-  // and where it brings many. Rotating, storing and beginning attention is told apart.
-  double element_seconds = 0.0;
-  double element_seconds_many = 0.0;
-  double rotate_seconds = 0.0;
-  double rotate_seconds_many = 0.0;
+  // Of the work beside products, for one value of every token of a pass; [i] for
+  // ProductRate::kTokens[i]. Rotating, storing and beginning attention is told apart.
+  ProductRate::Table element_seconds{};
+  ProductRate::Table rotate_seconds{};
   double step_seconds = 0.0;  // to hand over one operation
   // For each piece that a product is cut into; [i] for ProductRate::kTokens[i].
   ProductRate::Table cut_seconds{};
-  // While the link is busy it computes at this share of its speed.
+  // While something is copied it computes at this share of its speed.
   double share_beside_copies = 1.0;
 };
 
@@ -60,7 +60,10 @@ struct Hardware {
   ComputeRates host;
   LinkSpeed to_device;
   LinkSpeed to_host;
-  LinkSpeed disk;              // without a speed: unknown, and taken to cost nothing
+  LinkSpeed disk;  // without a speed: unknown, and taken to cost nothing
+  // At which the host's own cores copy what a paced link sends, as soon as there is a slot for it.
+  // 0: others copy, for as long as the link is busy.
+  double copy_bytes_per_second = 0.0;
   double wait_seconds = 0.0;   // that computing loses where it had to wait for a copy
   double turn_seconds = 0.0;   // to hand the residual stream from one place to the other and back
   double pass_seconds = 0.0;   // between two passes, beside their steps

@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t kLinkSizes[] = {64_KiB, 256_KiB, 1_MiB, 4_MiB, 16_MiB, kLinkBytes};
 constexpr std::size_t kDiskInFlight[] = {1, 2, 4, 8, 16};
 constexpr std::size_t kLeastFileBytes = 1_MiB;
-constexpr double kDiskSeconds = 0.5;  // of each of these, at most
+constexpr double kLookSeconds = 30e-6;  // at 32,000 logits, between two passes
+constexpr double kDiskSeconds = 0.5;    // of each of these, at most
 constexpr std::size_t kReadBytes = 256_MiB;
 
 // As a model of a billion weights has it. Its widths are multiples of every type's groups.
@@ -83,16 +84,18 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
   for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
     ProbeLayer layer(config, precision, 80_MiB);
     ComputeRates& rates = table.host[index_of(precision)];
-    probe_between(layer, DType::kQ4_0, config, rates);
+    LayerSecondsTable layers{};
     for (const DType type : kAllDTypes) {
-      rates.products[static_cast<std::size_t>(type)] = probe_products(layer, type);
+      rates.products[static_cast<std::size_t>(type)] =
+          probe_products(layer, type, type == DType::kQ4_0 ? &layers : nullptr);
       on_done();
     }
+    probe_between(layer, DType::kQ4_0, config, layers, rates);
     probe_cuts(layer, DType::kQ4_0, rates);
-    rates.share_beside_copies = probe_copies(layer, DType::kQ4_0, {}).share;
+    rates.share_beside_copies = probe_copies(layer, DType::kQ4_0).share;
     if (precision == Precision::kHigh) continue;
-    table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0, true);
-    table.pass_seconds = probe_turn_seconds(layer, DType::kQ4_0, false);
+    table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0);
+    table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kLookSeconds);
     table.wait_seconds = probe_wait_seconds(layer, DType::kQ4_0);
     table.logit_seconds = probe_logit_seconds();
   }
@@ -129,12 +132,13 @@ std::optional<Hardware> hardware_of(const MachineRatesTable& table, const ModelL
   }
   hardware.host = hardware.device;
   hardware.to_device = hardware.to_host = link;
+  const LinkSample* largest = nullptr;
+  for (const LinkSample& sample : table.link) {
+    if (sample.pinned && sample.bytes <= 4_MiB) largest = &sample;
+  }
+  if (largest == nullptr) return {};
+  hardware.copy_bytes_per_second = largest->to_device_bytes_per_second;
   if (link.bytes_per_second <= 0.0) {
-    const LinkSample* largest = nullptr;
-    for (const LinkSample& sample : table.link) {
-      if (sample.pinned && sample.bytes <= 4_MiB) largest = &sample;
-    }
-    if (largest == nullptr) return {};
     hardware.to_device = {largest->to_device_bytes_per_second, table.link_latency_seconds};
     hardware.to_host = {largest->to_host_bytes_per_second, table.link_latency_seconds};
   }

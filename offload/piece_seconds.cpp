@@ -1,53 +1,54 @@
 #include "offload/piece_seconds.h"
 
+#include <algorithm>
+
 #include "memory/packed.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
 
-double seconds_at(double few, double many, std::size_t tokens) {
-  constexpr std::size_t kFew = 8;  // a CPU's loops over so many tokens aren't split
-  return tokens > kFew && many > 0.0 ? many : few;
-}
-
-double attention_seconds(const ModelLayout& model, const ComputeRates& rates,
-                         const PassSize& size) {
-  const ModelConfig& c = model.config;
-  const double products = 4.0 * static_cast<double>(size.tokens) * static_cast<double>(size.keys) *
-                          static_cast<double>(c.query_width());
-  const bool alone = size.tokens * size.keys * c.heads < kAloneScores &&
-                     rates.attention_alone_operations_per_second > 0.0;
-  return products / (alone ? rates.attention_alone_operations_per_second
-                     : size.tokens > size.sequences
-                         ? rates.attention_operations_per_second
-                         : rates.attention_one_token_operations_per_second);
-}
-
 // Norms, rotations, activations and quantising, around the matrix that ends here.
 double between_seconds(const ModelLayout& model, const ComputeRates& rates, MatrixRole role,
                        const PassSize& size) {
   const ModelConfig& c = model.config;
-  const double tokens = static_cast<double>(size.tokens);
-  const double element = seconds_at(rates.element_seconds, rates.element_seconds_many, size.tokens);
-  const double rotate = seconds_at(rates.rotate_seconds, rates.rotate_seconds_many, size.tokens);
+  const double element = ProductRate::at(rates.element_seconds, size.tokens);
+  const double rotate = ProductRate::at(rates.rotate_seconds, size.tokens);
   switch (role) {
     case MatrixRole::kValue:
-      return element * tokens * static_cast<double>(c.width) +
-             (rotate > 0.0 ? rotate : element) * tokens *
+      return element * static_cast<double>(c.width) +
+             (rotate > 0.0 ? rotate : element) *
                  static_cast<double>(2 * c.query_width() + 2 * c.kv_width()) +
-             attention_seconds(model, rates, size) + 3 * rates.step_seconds;
+             attention_seconds(c, rates, size) + 3 * rates.step_seconds;
     case MatrixRole::kUp:
-      return element * tokens * static_cast<double>(c.width + 2 * c.feed_forward) +
-             2 * rates.step_seconds;
+      return element * static_cast<double>(c.width + 2 * c.feed_forward) + 2 * rates.step_seconds;
     case MatrixRole::kHead:
-      return element * static_cast<double>(size.rows * c.width) + rates.step_seconds;
+      return ProductRate::at(rates.element_seconds, size.rows) * static_cast<double>(c.width) +
+             rates.step_seconds;
     default:
       return 0.0;
   }
 }
 
 }  // namespace
+
+double attended_keys(double keys) {
+  constexpr double kPage = kPageTokens;
+  return 0.5 * (std::max(keys + 0.5 * kPage, kPage) + keys);
+}
+
+// Queries of one sequence share what it takes to load a page.
+double attention_seconds(const ModelConfig& c, const ComputeRates& rates, const PassSize& size) {
+  const double operations = 4.0 * static_cast<double>(size.tokens * c.query_width()) *
+                            attended_keys(static_cast<double>(size.keys));
+  const bool alone = size.tokens * size.keys * c.heads < kAloneScores &&
+                     rates.attention_alone_operations_per_second > 0.0;
+  if (alone) return operations / rates.attention_alone_operations_per_second;
+  const double one = 1.0 / rates.attention_one_token_operations_per_second;
+  const double many = 1.0 / rates.attention_operations_per_second;
+  const double share = static_cast<double>(size.sequences) / static_cast<double>(size.tokens);
+  return operations * (many + (one - many) * std::min(share, 1.0));
+}
 
 PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, const Piece& piece,
                            const PassSize& size) {
@@ -89,16 +90,24 @@ PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
     const std::size_t count = schedule.unit[unit + 1] - begin;
     const auto alike = std::ranges::find_if(met, [&](std::size_t other) {
       return schedule.unit[other + 1] - schedule.unit[other] == count &&
+             schedule.on_disk[schedule.unit[other]] == schedule.on_disk[begin] &&
              model.units[other].same_shape(model.units[unit]);
     });
     const bool is_new = alike == met.end();
     const std::size_t known = is_new ? 0 : schedule.unit[*alike];
     for (std::size_t i = 0; i < count; ++i) {
-      for (const bool host : {false, true}) {
-        std::vector<PieceSeconds>& all = host ? table.host : table.device;
-        const ComputeRates& rates = host ? hardware.host : hardware.device;
-        all.push_back(is_new ? predict_piece(model, rates, schedule.pieces[begin + i], size)
-                             : all[known + i]);
+      const Piece& piece = schedule.pieces[begin + i];
+      const auto predicted = [&](const ComputeRates& rates, const Piece& what) {
+        return predict_piece(model, rates, what, size);
+      };
+      table.device.push_back(is_new ? predicted(hardware.device, piece) : table.device[known + i]);
+      if (!is_new) {
+        table.host.push_back(table.host[known + i]);
+      } else if (schedule.on_disk[begin]) {
+        table.host.push_back(predicted(hardware.host, piece));
+      } else {
+        table.host.push_back(i == 0 ? predicted(hardware.host, schedule.whole[unit])
+                                    : PieceSeconds{});
       }
     }
     if (is_new) met.push_back(unit);

@@ -10,6 +10,7 @@
 #include "memory/clock.h"
 #include "memory/quant.h"
 #include "memory/units.h"
+#include "offload/piece_seconds.h"
 
 namespace sluice {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr std::size_t kReadBytes = 80_MiB;  // more than caches hold
 constexpr double kRunSeconds = 4e-3;        // of one measurement
 constexpr std::size_t kManyTokens = 64;
+constexpr std::size_t kSomeTokens = 16;
 
 // Seconds of one operation, the slope between two measurements.
 double slope(double more_seconds, double less_seconds, double operations) {
@@ -25,57 +27,59 @@ double slope(double more_seconds, double less_seconds, double operations) {
 
 }  // namespace
 
-ProductRate probe_products(ProbeLayer& layer, DType type) {
+ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers) {
   ProductRate rate;
   for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
     double bytes = 0.0;
     const LayerSeconds t =
         layer.time(type, {.tokens = ProductRate::kTokens[i]}, kRunSeconds, &bytes);
     rate.seconds_per_byte[i] = t.products / bytes;
+    if (layers != nullptr) (*layers)[i] = t;
   }
   return rate;
 }
 
-void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c, ComputeRates& rates) {
-  const auto time = [&](const LayerPass& pass) {
-    return layer.time(type, pass, kRunSeconds, nullptr);
+void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c,
+                   const LayerSecondsTable& layers, ComputeRates& rates) {
+  const auto attention = [&](const LayerPass& pass) {
+    return layer.time(type, pass, kRunSeconds, nullptr).attention;
   };
-  const auto at_least = [](double seconds) { return std::max(seconds, 1e-12); };
+  const auto keys_of = [](std::size_t keys) { return attended_keys(static_cast<double>(keys)); };
   const double score = 4.0 * static_cast<double>(c.query_width());  // operations
-  const auto elements = static_cast<double>(2 * c.width + 2 * c.feed_forward);
-  const auto rotated = static_cast<double>(2 * c.query_width() + 2 * c.kv_width());
 
-  // Few tokens, too few for a second thread.
+  // Few scores, too few for a second thread.
   const std::size_t few_keys = 16;
   const std::size_t alone_keys =
       std::clamp<std::size_t>(kAloneScores / c.heads - 1, 2 * few_keys, ProbeLayer::kMostKeys);
-  const LayerSeconds few = time({.keys = few_keys - 1});
-  const LayerSeconds alone = time({.keys = alone_keys - 1});
-  const double alone_seconds =
-      slope(alone.attention, few.attention, score * static_cast<double>(alone_keys - few_keys));
-  rates.attention_alone_operations_per_second = 1.0 / alone_seconds;
-  rates.element_seconds = at_least(few.elements) / elements;
-  rates.rotate_seconds =
-      at_least(few.attention - alone_seconds * score * static_cast<double>(few_keys)) / rotated;
+  const double few = attention({.keys = few_keys - 1});
+  const double alone = attention({.keys = alone_keys - 1});
+  rates.attention_alone_operations_per_second =
+      1.0 / slope(alone, few, score * (keys_of(alone_keys) - keys_of(few_keys)));
 
   constexpr std::size_t kSequences = 8;
-  const LayerSeconds wide = time({.sequences = kSequences, .keys = ProbeLayer::kMostKeys - 1});
+  const double wide = attention({.sequences = kSequences, .keys = ProbeLayer::kMostKeys - 1});
+  const double narrow = attention({.sequences = kSequences, .keys = ProbeLayer::kMostKeys / 2 - 1});
+  const double more_keys = keys_of(ProbeLayer::kMostKeys) - keys_of(ProbeLayer::kMostKeys / 2);
   rates.attention_one_token_operations_per_second =
-      score * static_cast<double>(kSequences * ProbeLayer::kMostKeys) /
-      at_least(wide.attention - rates.rotate_seconds * rotated * kSequences);
+      1.0 / slope(wide, narrow, score * kSequences * more_keys);
 
   // Many tokens: of keys they see their own up to themselves, on average half.
   constexpr std::size_t kKeys = 448;
-  constexpr auto kTokens = static_cast<double>(kManyTokens);
-  const LayerSeconds many = time({.tokens = kManyTokens});
-  const LayerSeconds behind = time({.tokens = kManyTokens, .keys = kKeys});
-  const double many_seconds =
-      slope(behind.attention, many.attention, score * kTokens * static_cast<double>(kKeys));
-  rates.attention_operations_per_second = 1.0 / many_seconds;
-  rates.element_seconds_many = at_least(many.elements) / (elements * kTokens);
-  rates.rotate_seconds_many =
-      at_least(many.attention - many_seconds * score * kTokens * (kTokens / 2)) /
-      (rotated * kTokens);
+  const double many = attention({.tokens = kManyTokens});
+  const double behind = attention({.tokens = kManyTokens, .keys = kKeys});
+  rates.attention_operations_per_second =
+      1.0 /
+      slope(behind, many,
+            score * kManyTokens * (keys_of(kKeys + kManyTokens / 2) - keys_of(kManyTokens / 2)));
+
+  const auto elements = static_cast<double>(2 * c.width + 2 * c.feed_forward);
+  const auto rotated = static_cast<double>(2 * c.query_width() + 2 * c.kv_width());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const std::size_t tokens = ProductRate::kTokens[i];
+    const double attending = attention_seconds(c, rates, {tokens, (tokens + 1) / 2, 0, 1});
+    rates.element_seconds[i] = std::max(layers[i].elements / elements, 1e-12);
+    rates.rotate_seconds[i] = std::max((layers[i].attention - attending) / rotated, 1e-12);
+  }
 }
 
 void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
@@ -84,7 +88,7 @@ void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
   }
 }
 
-CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
+CopyRates probe_copies(ProbeLayer& layer, DType type) {
   constexpr std::size_t kPieceBytes = 1_MiB;
   constexpr std::size_t kPieces = 16;
   HostStore from(kPieces * kPieceBytes);
@@ -98,21 +102,12 @@ CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
     };
     const double alone_seconds = compute();
     std::atomic<bool> stop{false};
-    // Of a slow link less, so that it is over in time.
-    const std::size_t bytes =
-        speed.bytes_per_second <= 0.0
-            ? kPieceBytes
-            : std::clamp(static_cast<std::size_t>(kRunSeconds * speed.bytes_per_second),
-                         std::size_t{4_KiB}, kPieceBytes);
-    std::thread copier([&, bytes] {
-      Link link(speed);
-      double end_seconds = now_seconds();
+    std::thread copier([&] {
       for (std::size_t piece = 0; piece == 0 || !stop.load(std::memory_order_relaxed); ++piece) {
-        const Span busy =
-            link.copy(to.data() + piece % 2 * kPieceBytes,
-                      from.data() + piece % kPieces * kPieceBytes, bytes, end_seconds);
-        end_seconds = busy.end_seconds;
-        rates.push_back(static_cast<double>(bytes) / (busy.end_seconds - busy.begin_seconds));
+        const double begin_seconds = now_seconds();
+        std::memcpy(to.data() + piece % 2 * kPieceBytes,
+                    from.data() + piece % kPieces * kPieceBytes, kPieceBytes);
+        rates.push_back(static_cast<double>(kPieceBytes) / (now_seconds() - begin_seconds));
       }
     });
     const double beside_seconds = compute();
@@ -120,37 +115,38 @@ CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
     copier.join();
     shares.push_back(std::clamp(alone_seconds / beside_seconds, 0.2, 1.0));
   }
-  return {median(rates), median(shares)};
+  return {median(std::move(rates)), median(std::move(shares))};
 }
 
 double probe_wait_seconds(ProbeLayer& layer, DType type) {
-  constexpr int kWaits = 9;
+  constexpr int kWaits = 15;
   constexpr double kCopySeconds = 250e-6;
   HostStream link(HostStream::Mode::kThread, "probe-link");
   HostEvent ready;
   HostEvent done;
   HostStream& stream = layer.stream();
-  const LayerPass pass{};
-  const double awake_seconds = layer.time(type, pass, 1e-3, nullptr).all();
   std::vector<double> late;
   for (int i = 0; i < kWaits; ++i) {
+    const LayerPass pass{.tokens = i % 2 == 0 ? std::size_t{1} : kSomeTokens};
+    layer.prepare(pass);
     double copied = 0.0;
-    double end = 0.0;
-    link.enqueue_paced([&copied, due = &link.due_seconds()](double ready_seconds) {
+    double waited = 0.0;
+    double awake = 0.0;
+    link.enqueue_paced([&copied](double ready_seconds) {
       copied = ready_seconds + kCopySeconds;
-      due->store(copied, std::memory_order_release);
-      wait_until(copied);
       return copied;
     });
     link.record(ready);
     stream.wait(ready);
     layer.enqueue(type, pass);
-    stream.stamp(&end);
+    stream.stamp(&waited);
+    layer.enqueue(type, pass);
+    stream.stamp(&awake);
     stream.record(done);
     done.synchronize();
-    late.push_back(end - copied - awake_seconds);
+    late.push_back((waited - copied) - (awake - waited));
   }
-  return std::max(median(late), 0.0);
+  return std::max(median(std::move(late)), 0.0);
 }
 
 double probe_hop_seconds(HostStream& stream) {
@@ -173,37 +169,53 @@ double probe_hop_seconds(HostStream& stream) {
   return seconds / kHops;
 }
 
-double probe_turn_seconds(ProbeLayer& layer, DType type, bool host_computes) {
-  constexpr int kTurns = 9;
-  constexpr int kBefore = 4;               // runs, so that threads are awake
-  constexpr double kBusySeconds = 150e-6;  // longer than a stream spins before it sleeps
-  const LayerPass pass{};
-  const double run_seconds = layer.time(type, pass, 1e-3, nullptr).all();
+// Two layers, less as many with `at_rest` called between them while the stream has nothing to do,
+// which takes as long as `more_layers` on the stream and `more_seconds`. The two take turns, so
+// that a machine whose speed drifts isn't taken for one that wakes slowly.
+template <typename Work>
+double probe_rest_seconds(ProbeLayer& layer, DType type, std::size_t more_layers,
+                          double more_seconds, const Work& at_rest) {
+  constexpr int kRounds = 15;
   HostStream& stream = layer.stream();
   HostEvent done;
-  std::vector<double> turns;
-  for (int i = 0; i < kTurns; ++i) {
-    double there = 0.0;
-    double back = 0.0;
-    for (int run = 0; run < kBefore; ++run) layer.enqueue(type, pass);
-    stream.enqueue([] { wait_until(now_seconds() + kBusySeconds); });
-    stream.stamp(&there);
+  std::vector<double> rests;
+  for (int i = 0; i < kRounds; ++i) {
+    const LayerPass pass{};
+    layer.prepare(pass);
+    double begin = 0.0;
+    double end = 0.0;
+    const auto start = [&] {
+      layer.enqueue(type, pass);  // so that threads are awake
+      stream.stamp(&begin);
+      layer.enqueue(type, pass);
+    };
+    const auto finish = [&] {
+      layer.enqueue(type, pass);
+      stream.stamp(&end);
+      stream.record(done);
+      done.synchronize();
+      return end - begin;
+    };
+    start();
+    for (std::size_t more = 0; more < more_layers; ++more) layer.enqueue(type, pass);
+    const double without = finish();
+    start();
     stream.record(done);
     done.synchronize();
-    const double begin = now_seconds();
-    if (host_computes) {
-      layer.run_here(type, pass);
-    } else {
-      wait_until(begin + kBusySeconds);
-    }
-    const double busy_seconds = host_computes ? run_seconds : kBusySeconds;
-    layer.enqueue(type, pass);
-    stream.stamp(&back);
-    stream.record(done);
-    done.synchronize();
-    turns.push_back(back - there - busy_seconds - run_seconds);
+    at_rest(pass);
+    rests.push_back(finish() - without - more_seconds);
   }
-  return std::max(median(turns), 0.0);
+  return std::max(median(std::move(rests)), 0.0);
+}
+
+double probe_turn_seconds(ProbeLayer& layer, DType type) {
+  return probe_rest_seconds(layer, type, 1, 0.0,
+                            [&](const LayerPass& pass) { layer.run_here(type, pass); });
+}
+
+double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds) {
+  return probe_rest_seconds(layer, type, 0, host_seconds,
+                            [&](const LayerPass&) { wait_until(now_seconds() + host_seconds); });
 }
 
 // Its embedding and its rotations.
@@ -247,13 +259,18 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   const auto most = static_cast<std::size_t>(std::ranges::max_element(bytes) - bytes.begin());
   Hardware hardware;
   ComputeRates& rates = hardware.device;
-  hardware.turn_seconds = probe_turn_seconds(layer, kAllDTypes[most], true);
-  hardware.pass_seconds = probe_turn_seconds(layer, kAllDTypes[most], false);
-  probe_between(layer, kAllDTypes[most], model.config, rates);
+  hardware.token_seconds = probe_token_seconds(model);
+  hardware.logit_seconds = probe_logit_seconds();
+  const double look_seconds =
+      hardware.token_seconds + hardware.logit_seconds * static_cast<double>(model.config.vocab);
+  hardware.turn_seconds = probe_turn_seconds(layer, kAllDTypes[most]);
+  hardware.pass_seconds = probe_pass_seconds(layer, kAllDTypes[most], look_seconds);
+  LayerSecondsTable layers{};
   ProductRate slowest;
   for (std::size_t type = 0; type < kDTypeCount; ++type) {
     if (bytes[type] == 0 || !layer.fits(kAllDTypes[type])) continue;
-    rates.products[type] = probe_products(layer, kAllDTypes[type]);
+    rates.products[type] =
+        probe_products(layer, kAllDTypes[type], type == most ? &layers : nullptr);
     for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
       double& longest = slowest.seconds_per_byte[i];
       longest = std::max(longest, rates.products[type].seconds_per_byte[i]);
@@ -263,8 +280,10 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   for (ProductRate& r : rates.products) {
     if (!r.known()) r = slowest;
   }
-  const CopyRates copies = probe_copies(layer, kAllDTypes[most], link);
+  probe_between(layer, kAllDTypes[most], model.config, layers, rates);
+  const CopyRates copies = probe_copies(layer, kAllDTypes[most]);
   rates.share_beside_copies = copies.share;
+  hardware.copy_bytes_per_second = copies.bytes_per_second;
   probe_cuts(layer, kAllDTypes[most], rates);
   hardware.wait_seconds = probe_wait_seconds(layer, kAllDTypes[most]);
   if (link.bytes_per_second <= 0.0) {
@@ -272,8 +291,6 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   }
   hardware.to_device = link;
   hardware.to_host = link;
-  hardware.token_seconds = probe_token_seconds(model);
-  hardware.logit_seconds = probe_logit_seconds();
   hardware.host = rates;
   return hardware;
 }

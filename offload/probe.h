@@ -11,18 +11,21 @@ namespace sluice {
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
 
 // The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
-ProductRate probe_products(ProbeLayer& layer, DType type);
-void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config, ComputeRates& rates);
+// `layers`, if given, is told of all that a layer takes.
+using LayerSecondsTable = std::array<LayerSeconds, ProductRate::kTokens.size()>;
+ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers = nullptr);
+void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config,
+                   const LayerSecondsTable& layers, ComputeRates& rates);
 
 // A product in one piece and in eight.
 void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates);
 
-// A thread that copies at the link's pace while another computes.
+// A thread that copies while another computes.
 struct CopyRates {
-  double bytes_per_second = 0.0;  // of a link without a pace, in company
-  double share = 1.0;             // of its speed that computing keeps meanwhile
+  double bytes_per_second = 0.0;
+  double share = 1.0;  // of its speed that computing keeps meanwhile
 };
-CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed link);
+CopyRates probe_copies(ProbeLayer& layer, DType type);
 
 // What it costs computing to have waited for a copy: to begin late, and with workers that sleep.
 double probe_wait_seconds(ProbeLayer& layer, DType type);
@@ -32,9 +35,12 @@ double probe_wait_seconds(ProbeLayer& layer, DType type);
 double probe_hop_seconds(HostStream& stream);
 
 // From the end of a stream's work to the host thread that waited for it, and back again to the
-// stream, which has gone to sleep; with the workers that each side has to wake. Between two passes
-// the host has only little to do.
-double probe_turn_seconds(ProbeLayer& layer, DType type, bool host_computes);
+// stream, which has gone to sleep; with the workers that each side has to wake. The host computes a
+// layer meanwhile.
+double probe_turn_seconds(ProbeLayer& layer, DType type);
+
+// The same between two passes, where the host looks at logits for so long.
+double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds);
 
 // To lay out a token of a pass; to look at a logit.
 double probe_token_seconds(const ModelLayout& model);

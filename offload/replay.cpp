@@ -64,11 +64,20 @@ void Replay::copy(std::uint32_t piece) {
     now_ = std::max(now_, read(piece));  // the engine waits before it gives more work
     begin = std::max(begin, now_);
   }
-  link_ = begin + hardware_.to_device.seconds(schedule_.pieces[piece].size_bytes);
-  ready_[slot] = link_;
-  copies_.push_back({begin, link_, slot, spans_ == nullptr ? 0 : spans_->size()});
+  const std::size_t bytes = schedule_.pieces[piece].size_bytes;
+  link_ = begin + hardware_.to_device.seconds(bytes);
+  Copy sent{{begin, link_}, {begin, link_}, slot, spans_ == nullptr ? 0 : spans_->size()};
+  if (copied_by_cores()) {
+    const double copied_before = copies_.empty() ? 0.0 : copies_.back().work.end_seconds;
+    const double there = on_disk ? begin : free_[slot];
+    sent.work.begin_seconds = std::max(there, copied_before);
+    sent.work.end_seconds =
+        sent.work.begin_seconds + static_cast<double>(bytes) / hardware_.copy_bytes_per_second;
+  }
+  ready_[slot] = sent.ready_seconds();
+  copies_.push_back(sent);
   tell(Lane::kLink, piece, begin, link_);
-  if (on_disk) release_buffer(piece, link_);
+  if (on_disk) release_buffer(piece, ready_[slot]);
 }
 
 // When a piece is in its buffer. Parts are read in order, ahead as far as buffers allow; what the
@@ -124,8 +133,8 @@ void Replay::download_logits(const PassSize& size) {
   const double begin = now_;
   now_ += hardware_.to_host.seconds(values * sizeof(float));
   tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
-  const double look =
-      hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds : hardware_.host.element_seconds;
+  const double look = hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds
+                                                    : hardware_.host.element_seconds.front();
   now_ += look * static_cast<double>(values);
 }
 
@@ -135,29 +144,30 @@ double Replay::over_link(std::size_t bytes) {
   skip_copies();
   std::size_t next = past_;
   double end = now_;
-  if (next < copies_.size() && copies_[next].begin_seconds < now_) {
-    end = copies_[next++].end_seconds;
+  if (next < copies_.size() && copies_[next].link.begin_seconds < now_) {
+    end = copies_[next++].link.end_seconds;
   }
   end += hardware_.to_device.seconds(bytes);
   double free = end;
-  for (; next < copies_.size() && copies_[next].begin_seconds < free; ++next) {
-    delay(copies_[next], free - copies_[next].begin_seconds);
-    free = copies_[next].end_seconds;
+  for (; next < copies_.size() && copies_[next].link.begin_seconds < free; ++next) {
+    delay(copies_[next], free - copies_[next].link.begin_seconds);
+    free = copies_[next].link.end_seconds;
   }
   link_ = std::max(link_, free);
   return end;
 }
 
 void Replay::delay(Copy& late, double seconds) {
-  late.begin_seconds += seconds;
-  late.end_seconds += seconds;
-  ready_[late.slot] = late.end_seconds;
-  if (spans_ == nullptr) return;
-  (*spans_)[late.span].span = {late.begin_seconds, late.end_seconds};
+  late.link.begin_seconds += seconds;
+  late.link.end_seconds += seconds;
+  if (!copied_by_cores()) late.work = late.link;
+  ready_[late.slot] = late.ready_seconds();
+  if (spans_ != nullptr) (*spans_)[late.span].span = late.link;
 }
 
 void Replay::skip_copies() {
-  while (past_ < copies_.size() && copies_[past_].end_seconds <= now_) ++past_;
+  while (past_ < copies_.size() && copies_[past_].link.end_seconds <= now_) ++past_;
+  while (worked_ < copies_.size() && copies_[worked_].work.end_seconds <= now_) ++worked_;
 }
 
 void Replay::work(const PieceSeconds& seconds, double share) {
@@ -167,23 +177,24 @@ void Replay::work(const PieceSeconds& seconds, double share) {
   go_on(seconds.between, share);
 }
 
-// Lets `seconds` of computing go by, which slow down while the link is busy.
+// Lets `seconds` of computing go by, which slow down while something is copied.
 void Replay::go_on(double seconds, double share) {
   skip_copies();
-  for (std::size_t i = past_; share < 1.0 && i < copies_.size(); ++i) {
-    const double alone = copies_[i].begin_seconds - now_;
+  for (std::size_t i = worked_; share < 1.0 && i < copies_.size(); ++i) {
+    const Span& copying = copies_[i].work;
+    const double alone = copying.begin_seconds - now_;
     if (seconds <= alone) break;
     if (alone > 0.0) {
       seconds -= alone;
-      now_ = copies_[i].begin_seconds;
+      now_ = copying.begin_seconds;
     }
-    const double beside = (copies_[i].end_seconds - now_) * share;
+    const double beside = (copying.end_seconds - now_) * share;
     if (seconds <= beside) {
       now_ += seconds / share;
       return;
     }
     seconds -= beside;
-    now_ = copies_[i].end_seconds;
+    now_ = copying.end_seconds;
   }
   now_ += seconds;
 }

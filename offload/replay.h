@@ -1,6 +1,7 @@
 // The clocks of a machine while passes go by: what computes, the link, the disk.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -30,12 +31,14 @@ class Replay {
  private:
   // A copy of weights.
   struct Copy {
-    double begin_seconds;
-    double end_seconds;
+    Span link;  // is busy with it
+    Span work;  // of who copies; computing slows down meanwhile
     std::size_t slot;
+    double ready_seconds() const { return std::max(link.end_seconds, work.end_seconds); }
     std::size_t span;  // among the spans told of
   };
 
+  bool copied_by_cores() const { return hardware_.copy_bytes_per_second > 0.0; }
   std::size_t row_bytes() const;
   std::size_t rotation_bytes() const;
   void tell(Lane lane, std::uint32_t piece, double begin, double end);
@@ -59,7 +62,8 @@ class Replay {
   std::vector<double> free_;         // [slots]
   std::vector<double> buffer_free_;  // [disk_buffers]
   std::vector<Copy> copies_;
-  std::size_t past_ = 0;  // copies that were through by now
+  std::size_t past_ = 0;    // copies that the link was through with by now
+  std::size_t worked_ = 0;  // and who copies
   std::size_t sent_ = 0;
   std::size_t taken_ = 0;
   std::size_t reads_ = 0;

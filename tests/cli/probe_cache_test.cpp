@@ -59,10 +59,8 @@ MachineProbe some_probe() {
     r.attention_one_token_operations_per_second = 1e11;
     r.attention_operations_per_second = 2e11;
     r.attention_alone_operations_per_second = 5e10;
-    r.element_seconds = 1e-9;
-    r.element_seconds_many = 2e-10;
-    r.rotate_seconds = 2e-9;
-    r.rotate_seconds_many = 3e-10;
+    r.element_seconds = ProductRate::in_proportion(1e-9);
+    r.rotate_seconds = ProductRate::in_proportion(2e-9);
     r.share_beside_copies = 0.9;
     r.cut_seconds.fill(3e-6);
     r.products[static_cast<std::size_t>(DType::kQ4_0)] =
@@ -122,7 +120,7 @@ TEST_CASE("probe cache: absurd figures are refused by name") {
       {"/host_read/0/threads", nullptr, "threads"},
       {"/turn_seconds", 3600, "turn_seconds"},
       {"/host/high/share_beside_copies", 0.0, "share_beside_copies"},
-      {"/host/normal/element_seconds", -1e-9, "element_seconds"},
+      {"/host/normal/element_seconds/3", -1e-9, "element_seconds"},
       {"/host/normal/attention_operations_per_second", "1e9", "attention_operations_per_second"},
       {"/host/high/product_bytes_per_second/Q4_0/3", 0, "Q4_0"},
       {"/host/high/product_bytes_per_second/Q4_0", {1e9}, "Q4_0"},

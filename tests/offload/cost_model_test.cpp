@@ -76,7 +76,7 @@ TEST_CASE("cost model: waiting for copies costs what it is told to, where anythi
   CHECK(c.seconds(plan, waits) >= c.seconds(plan, slow_link));
   Hardware fast_link = test_hardware();
   fast_link.to_device = {.bytes_per_second = 1e15};
-  fast_link.device.element_seconds = 1e-5;
+  fast_link.device.element_seconds = ProductRate::in_proportion(1e-5);
   Hardware fast_waits = fast_link;
   fast_waits.wait_seconds = 1e-3;
   CHECK(c.seconds(plan, fast_waits) - c.seconds(plan, fast_link) < 5e-3);
@@ -98,7 +98,7 @@ TEST_CASE("cost model: less share beside copies is never faster") {
   const Plan plan = c.plan();
   Hardware hardware = test_hardware();
   hardware.to_device = {.bytes_per_second = 50e6, .latency_seconds = kLatency};
-  hardware.device.element_seconds = 1e-7;
+  hardware.device.element_seconds = ProductRate::in_proportion(1e-7);
   double before = 0.0;
   for (const double share : {1.0, 0.9, 0.5, 0.2}) {
     CAPTURE(share);

@@ -13,7 +13,7 @@ Hardware test_hardware() {
   }
   hardware.device.attention_operations_per_second = 100e9;
   hardware.device.attention_one_token_operations_per_second = 100e9;
-  hardware.device.element_seconds = 1e-9;
+  hardware.device.element_seconds = ProductRate::in_proportion(1e-9);
   hardware.device.step_seconds = 2e-6;
   hardware.host = hardware.device;
   return hardware;
