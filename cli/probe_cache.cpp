@@ -95,6 +95,11 @@ Json compute_json(const ComputeRates& rates) {
   for (const Field& f : kSecondsFields) json[f.name] = rates.*f.value;
   json["share_beside_copies"] = rates.share_beside_copies;
   json["cut_seconds"] = rates.cut_seconds;
+  for (const KvType kv : kAllKvTypes) {
+    const AttentionShares& s = rates.attention_shares[static_cast<std::size_t>(kv)];
+    json["attention_shares"][std::string(kv_type_name(kv))] = {{"one_token", s.one_token},
+                                                               {"many", s.many}};
+  }
   Json products;
   for (const DType type : kAllDTypes) {
     const ProductRate& r = rates.products[static_cast<std::size_t>(type)];
@@ -120,6 +125,12 @@ ComputeRates parse_compute(const Json& json) {
     const double cut = cuts[i].is_number() ? cuts[i].get<double>() : -1.0;
     if (!(cut >= 0.0 && cut <= 1.0)) refuse("cut_seconds", "has an absurd figure");
     rates.cut_seconds[i] = cut;
+  }
+  for (const KvType kv : kAllKvTypes) {
+    const Json& shares = at(at(json, "attention_shares"), kv_type_name(kv).data());
+    rates.attention_shares[static_cast<std::size_t>(kv)] = {
+        .one_token = number(shares, "one_token", 0.01, 100.0),
+        .many = number(shares, "many", 0.01, 100.0)};
   }
   const Json& products = at(json, "product_bytes_per_second");
   for (const DType type : kAllDTypes) {

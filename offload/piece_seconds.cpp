@@ -11,22 +11,27 @@ double seconds_at(double few, double many, std::size_t tokens) {
   return tokens > kFew && many > 0.0 ? many : few;
 }
 
-double attention_seconds(const ModelLayout& model, const ComputeRates& rates,
+double attention_seconds(const ModelLayout& model, const ComputeRates& rates, KvType kv,
                          const PassSize& size) {
   const ModelConfig& c = model.config;
   const double products = 4.0 * static_cast<double>(size.tokens) * static_cast<double>(size.keys) *
                           static_cast<double>(c.query_width());
   const bool alone = size.tokens * size.keys * c.heads < kAloneScores &&
                      rates.attention_alone_operations_per_second > 0.0;
-  return products / (alone ? rates.attention_alone_operations_per_second
-                     : size.tokens > size.sequences
-                         ? rates.attention_operations_per_second
-                         : rates.attention_one_token_operations_per_second);
+  const AttentionShares& shares = rates.attention_shares[static_cast<std::size_t>(kv)];
+  const double rate = alone ? rates.attention_alone_operations_per_second
+                      : size.tokens > size.sequences
+                          ? rates.attention_operations_per_second * shares.many
+                          : rates.attention_one_token_operations_per_second * shares.one_token;
+  const KvLayout layout{.type = kv, .kv_heads = c.kv_heads, .head_dim = c.head_dim};
+  const auto bytes = static_cast<double>(size.sequences * size.keys * layout.token_bytes());
+  const double read = rates.cache_bytes_per_second;
+  return std::max(products / rate, read > 0.0 ? bytes / read : 0.0);
 }
 
 // Norms, rotations, activations and quantising, around the matrix that ends here.
-double between_seconds(const ModelLayout& model, const ComputeRates& rates, MatrixRole role,
-                       const PassSize& size) {
+double between_seconds(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                       MatrixRole role, const PassSize& size) {
   const ModelConfig& c = model.config;
   const double tokens = static_cast<double>(size.tokens);
   const double element = seconds_at(rates.element_seconds, rates.element_seconds_many, size.tokens);
@@ -36,7 +41,7 @@ double between_seconds(const ModelLayout& model, const ComputeRates& rates, Matr
       return element * tokens * static_cast<double>(c.width) +
              (rotate > 0.0 ? rotate : element) * tokens *
                  static_cast<double>(2 * c.query_width() + 2 * c.kv_width()) +
-             attention_seconds(model, rates, size) + 3 * rates.step_seconds;
+             attention_seconds(model, rates, kv, size) + 3 * rates.step_seconds;
     case MatrixRole::kUp:
       return element * tokens * static_cast<double>(c.width + 2 * c.feed_forward) +
              2 * rates.step_seconds;
@@ -49,8 +54,8 @@ double between_seconds(const ModelLayout& model, const ComputeRates& rates, Matr
 
 }  // namespace
 
-PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, const Piece& piece,
-                           const PassSize& size) {
+PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                           const Piece& piece, const PassSize& size) {
   const UnitInfo& unit = model.units[piece.unit];
   const std::size_t tokens = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
   PieceSeconds seconds;
@@ -73,14 +78,14 @@ PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, 
     seconds.paced += rates.pace.seconds(bytes, operations);
     const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
     if (range.first_panel + range.panels == panels) {
-      seconds.between += between_seconds(model, rates, matrix.role, size);
+      seconds.between += between_seconds(model, rates, kv, matrix.role, size);
     }
   }
   return seconds;
 }
 
 // Layers are alike: what one unit's pieces take, those of another of its shape take too.
-PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
+PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
   std::vector<std::size_t> met;  // a unit of each shape, cut alike
@@ -97,7 +102,8 @@ PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
       for (const bool host : {false, true}) {
         std::vector<PieceSeconds>& all = host ? table.host : table.device;
         const ComputeRates& rates = host ? hardware.host : hardware.device;
-        all.push_back(is_new ? predict_piece(model, rates, schedule.pieces[begin + i], size)
+        const Piece& piece = schedule.pieces[begin + i];
+        all.push_back(is_new ? predict_piece(model, rates, plan.kv.type, piece, size)
                              : all[known + i]);
       }
     }

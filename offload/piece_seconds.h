@@ -18,15 +18,15 @@ struct PieceSeconds {
   double alone() const { return std::max(products, paced) + between; }
 };
 
-PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, const Piece& piece,
-                           const PassSize& size);
+PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                           const Piece& piece, const PassSize& size);
 
 // Of all pieces of a schedule, in passes of one size: [pieces].
 struct PieceTable {
   std::vector<PieceSeconds> device;
   std::vector<PieceSeconds> host;
 };
-PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
+PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size);
 
 }  // namespace sluice

@@ -84,6 +84,23 @@ void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
   }
 }
 
+AttentionShares probe_attention_shares(ProbeLayer& layer, DType type, KvType kv) {
+  constexpr int kRounds = 3;
+  if (kv == KvType::kF16) return {};
+  const auto share = [&](const LayerPass& pass) {
+    std::vector<double> shares;
+    for (int round = 0; round < kRounds; ++round) {
+      layer.use_caches(KvType::kF16);
+      const double f16_seconds = layer.time(type, pass, kRunSeconds, nullptr).attention;
+      layer.use_caches(kv);
+      shares.push_back(f16_seconds / layer.time(type, pass, kRunSeconds, nullptr).attention);
+    }
+    return std::clamp(median(shares), 0.1, 10.0);
+  };
+  return {.one_token = share({.sequences = 8, .keys = ProbeLayer::kMostKeys - 1}),
+          .many = share({.tokens = kManyTokens, .keys = 448})};
+}
+
 CopyRates probe_copies(ProbeLayer& layer, DType type, LinkSpeed speed) {
   constexpr std::size_t kPieceBytes = 1_MiB;
   constexpr std::size_t kPieces = 16;
@@ -236,7 +253,8 @@ double probe_logit_seconds() {
          static_cast<double>(logits.size());
 }
 
-Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link) {
+Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
+                    std::span<const KvType> kv_types) {
   std::array<std::size_t, kDTypeCount> bytes{};
   for (const UnitInfo& unit : model.units) {
     for (const MatrixInfo& m : unit.matrices) {
@@ -274,6 +292,10 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   hardware.to_host = link;
   hardware.token_seconds = probe_token_seconds(model);
   hardware.logit_seconds = probe_logit_seconds();
+  for (const KvType kv : kv_types) {
+    rates.attention_shares[static_cast<std::size_t>(kv)] =
+        probe_attention_shares(layer, kAllDTypes[most], kv);
+  }
   hardware.host = rates;
   return hardware;
 }
