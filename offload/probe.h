@@ -9,8 +9,8 @@
 namespace sluice {
 
 // Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights,
-// on synthetic weights, and attention on caches of `kv_types`, 0.02 s each. A link without a speed
-// is measured as a memory copy.
+// on synthetic weights, and attention on caches of `kv_types`, 0.1 s each but f16. A link without a
+// speed is measured as a memory copy.
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
                     std::span<const KvType> kv_types);
 
