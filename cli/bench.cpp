@@ -79,6 +79,7 @@ class Bench {
     machine.gpu_rates = gpu_rates_;
     if (meter_) machine.rates = median_of(rates_);
     machine.precision = precision_name(plan_.precision);
+    machine.kv_type = kv_type_name(plan_.kv.type);
     machine.limit_bytes = plan_.limit_bytes;
     machine.device_bytes = plan_.bytes.total();
     machine.streamed_bytes = plan_.streamed_bytes(model_.layout, 1);

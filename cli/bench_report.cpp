@@ -45,6 +45,7 @@ nlohmann::ordered_json machine_json(const BenchMachine& machine) {
                                  {"threads", machine.threads},
                                  {"isa", machine.isa},
                                  {"precision", machine.precision},
+                                 {"kv_type", machine.kv_type},
                                  {"load_average", machine.load_average}};
   if (machine.gpu_rates) {
     const GpuRates& r = *machine.gpu_rates;
@@ -94,8 +95,8 @@ std::string print_bench(const BenchMachine& machine, const std::vector<BenchRow>
     if (machine.host_units > 0) out += text("; ", machine.host_units, " units are the CPU's");
     out += "\n";
   }
-  out +=
-      text("model    ", printable(model), ", ", weights, ", ", machine.precision, " precision\n\n");
+  out += text("model    ", printable(model), ", ", weights, ", ", machine.precision, " precision, ",
+              machine.kv_type, " keys and values\n\n");
   out +=
       "         sequences  prompt    tokens/s  (min..max)              limit    by   reached"
       "  overlap\n";

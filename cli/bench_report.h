@@ -18,6 +18,7 @@ struct BenchMachine {
   std::size_t threads = 0;
   std::string_view isa;
   std::string_view precision;  // of activations
+  std::string_view kv_type;    // of keys and values
   double load_average = 0.0;   // of the minute before: what else ran
   MachineRates rates;          // medians; of the CPU, where it computes
   std::string gpu;             // its name; empty: the CPU computes

@@ -19,7 +19,7 @@ void refuse_fixed(const PlacementOptions& on) {
   note("--host-units", on.host_units.has_value() || on.host_units_auto);
   note("--place", !on.place.empty());
   note("--resident", on.resident_units.has_value());
-  note("--kv-type", on.kv_type.has_value());
+  note("--kv-types", !on.kv_types.empty());
   note("--precision", on.precision.has_value());
   if (given.empty()) return;
   throw Error(ErrorKind::kUsage, text("beside --plan, which fixes it, there is ", given,

@@ -48,8 +48,8 @@ struct PlacementOptions {
   bool host_units_auto = false;    // as many as pay
   std::vector<std::string> place;  // "ffn.0-9=host": cli/placement_pins.h
   std::optional<std::size_t> resident_units;
-  std::string plan_file;  // which says all of this; empty: none
-  std::optional<KvType> kv_type;
+  std::string plan_file;         // which says all of this; empty: none
+  std::vector<KvType> kv_types;  // empty: the default
   std::optional<Precision> precision;
   bool cached_rates = false;  // plans take those of sluice probe, where there are
   std::size_t threads = 0;    // 0: all cores

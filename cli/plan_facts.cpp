@@ -85,7 +85,9 @@ std::string print_what_if(const PlanFacts& facts) {
   }
   if (what.runner_up) {
     const Plan& plan = what.runner_up->plan;
-    out += line("runner-up", text(describe_kind(plan), ": decode ", speed(decode_speed(plan)),
+    const bool alike = plan.kv.type == facts.batch.plan.kv.type;
+    const std::string kv = alike ? "" : text(", keys and values in ", kv_type_name(plan.kv.type));
+    out += line("runner-up", text(describe_kind(plan), kv, ": decode ", speed(decode_speed(plan)),
                                   " tokens/s, prefill ", speed(prefill_speed(plan))));
   }
   return out;

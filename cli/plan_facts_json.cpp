@@ -32,6 +32,7 @@ Json changed_json(const std::optional<BatchPlan>& other) {
   json["limit_bytes"] = other->plan.limit_bytes ? Json(*other->plan.limit_bytes) : Json(nullptr);
   json["device_bytes"] = other->plan.bytes.total();
   json["kind"] = describe_kind(other->plan);
+  json["kv_type"] = kv_type_name(other->plan.kv.type);
   return json;
 }
 

@@ -193,7 +193,7 @@ Json plan_json(const ModelLayout& layout, const Plan& plan) {
       {"host_limit_bytes", plan.host_limit_bytes ? Json(*plan.host_limit_bytes) : Json(nullptr)},
       {"disk_buffers", plan.disk_buffers},
       {"disk_buffer_bytes", plan.disk_buffer_bytes},
-      {"kv_type", plan.kv.type == KvType::kF16 ? "f16" : "f32"},
+      {"kv_type", kv_type_name(plan.kv.type)},
       {"precision", precision_name(plan.precision)},
       {"placement", Json::array()},
       {"routes", Json::array()},
@@ -252,7 +252,7 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
   plan.segment_tokens = fields.count("segment_tokens", 1, kMostPlanTokens);
   plan.slots = fields.count("slots", 0, kMostPlanSlots);
   plan.slot_bytes = fields.count("slot_bytes", 0, kMostBytes / kMostPlanSlots);
-  plan.kv = {.type = fields.word("kv_type", {"f16", "f32"}) == 0 ? KvType::kF16 : KvType::kF32,
+  plan.kv = {.type = kAllKvTypes[fields.word("kv_type", {"f32", "f16", "q8_0"})],
              .layers = c.layers,
              .kv_heads = c.kv_heads,
              .head_dim = c.head_dim,

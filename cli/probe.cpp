@@ -163,6 +163,9 @@ std::string print_probe(const MachineProbe& p) {
     out += format("  attention: %.0f billion operations/s of one token a sequence, %.0f of many\n",
                   r.attention_one_token_operations_per_second * 1e-9,
                   r.attention_operations_per_second * 1e-9);
+    const AttentionShares& q8_0 = r.attention_shares[static_cast<std::size_t>(KvType::kQ8_0)];
+    out += format("  with keys and values of q8_0 %.2f and %.2f times as many as of f16\n",
+                  q8_0.one_token, q8_0.many);
   }
   return out;
 }

@@ -109,6 +109,11 @@ Json compute_json(const ComputeRates& rates) {
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
   for (const TableField& f : kSecondsTables) json[f.name] = rates.*f.table;
   json["share_beside_copies"] = rates.share_beside_copies;
+  for (const KvType kv : kAllKvTypes) {
+    const AttentionShares& s = rates.attention_shares[static_cast<std::size_t>(kv)];
+    json["attention_shares"][std::string(kv_type_name(kv))] = {{"one_token", s.one_token},
+                                                               {"many", s.many}};
+  }
   Json products;
   for (const DType type : kAllDTypes) {
     const ProductRate& r = rates.products[static_cast<std::size_t>(type)];
@@ -126,6 +131,12 @@ ComputeRates parse_compute(const Json& json) {
   for (const Field& f : kRateFields) rates.*f.value = rate(json, f.name);
   for (const TableField& f : kSecondsTables) rates.*f.table = seconds_table(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);
+  for (const KvType kv : kAllKvTypes) {
+    const Json& shares = at(at(json, "attention_shares"), kv_type_name(kv).data());
+    rates.attention_shares[static_cast<std::size_t>(kv)] = {
+        .one_token = number(shares, "one_token", 0.01, 100.0),
+        .many = number(shares, "many", 0.01, 100.0)};
+  }
   const Json& products = at(json, "product_bytes_per_second");
   for (const DType type : kAllDTypes) {
     const std::string type_name(dtype_info(type).name);

@@ -84,7 +84,7 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
   out += row("norms and biases", b.vectors, "");
   out += row("keys and values", b.kv,
              text(w.sequences, w.sequences == 1 ? " sequence of " : " sequences of ",
-                  w.context_tokens, " tokens, ", plan.kv.type == KvType::kF16 ? "f16" : "f32"));
+                  w.context_tokens, " tokens, ", kv_type_name(plan.kv.type)));
   out += row("activations", b.activations,
              text("segments of ", plan.segment_tokens, " tokens, ", precision_name(plan.precision),
                   " precision"));
@@ -176,6 +176,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["slot_bytes"] = plan.slot_bytes;
   json["segment_tokens"] = plan.segment_tokens;
   json["precision"] = precision_name(plan.precision);
+  json["kv_type"] = kv_type_name(plan.kv.type);
   json["context_tokens"] = plan.workload.context_tokens;
   json["link_bytes"] = model.engine.link_bytes();
   json["disk_bytes"] = model.engine.disk_bytes();

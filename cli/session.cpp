@@ -9,6 +9,7 @@
 #include "memory/error.h"
 #include "memory/units.h"
 #include "offload/disk_probe.h"
+#include "offload/kv_choice.h"
 #include "offload/probe.h"
 
 namespace sluice {
@@ -124,7 +125,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
-                   .kv_type = options.kv_type,
+                   .kv_types = options.kv_types,
                    .precision = options.precision,
                    .host_computes = has_gpu || options.host_units_auto ||
                                     options.host_units.has_value() || options.host_pace.given(),
@@ -169,6 +170,7 @@ namespace {
 
 // Of the CPU: as the quick probe measures them for the model, or as sluice probe has kept them.
 Hardware measured_rates(const ModelLayout& layout, Precision precision, const Target& target) {
+  const std::vector<KvType> kv_types = kv_types_of(layout, target.limits);
   if (target.cached_rates) {
     std::string ignored;
     const MachineKey key = this_machine(target.gpu == nullptr ? "" : target.gpu->model());
@@ -176,7 +178,7 @@ Hardware measured_rates(const ModelLayout& layout, Precision precision, const Ta
       if (auto rates = hardware_of(probe->rates, layout, precision, target.link)) return *rates;
     }
   }
-  return probe_host(layout, precision, target.link);
+  return probe_host(layout, precision, target.link, kv_types);
 }
 
 }  // namespace

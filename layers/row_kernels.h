@@ -23,9 +23,11 @@ struct AttendBlock {
   std::size_t out_stride;
   float* scratch;  // [attend_scratch_floats(...)]
 };
+inline constexpr std::size_t kQueriesAtOnce = 4;  // that meet a page together
 constexpr std::size_t attend_scratch_floats(const KvLayout& layout, std::size_t queries) {
   return kPageTokens * (layout.head_dim + layout.value_stride()) +  // keys and values
-         queries * (kPageTokens + layout.value_stride() + 2);       // scores, sums, states
+         kQueriesAtOnce * kPageTokens * (1 + layout.groups()) +     // weights
+         queries * (layout.value_stride() + 2);                     // sums, states
 }
 
 struct RowKernels {

@@ -7,7 +7,7 @@
 
 namespace sluice::avx2 {
 namespace {
-#include "layers/row_kernels.inc"
+#include "layers/row_attention.inc"
 }  // namespace
 
 const RowKernels kRowKernels = {norm, swiglu, rotate, store_token, attend};

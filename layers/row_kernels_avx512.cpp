@@ -12,7 +12,7 @@
 
 namespace sluice::avx512 {
 namespace {
-#include "layers/row_kernels.inc"
+#include "layers/row_attention.inc"
 }  // namespace
 
 const RowKernels kRowKernels = {norm, swiglu, rotate, store_token, attend};

@@ -7,7 +7,7 @@
 
 namespace sluice::baseline {
 namespace {
-#include "layers/row_kernels.inc"
+#include "layers/row_attention.inc"
 }  // namespace
 
 const RowKernels kRowKernels = {norm, swiglu, rotate, store_token, attend};

@@ -1,6 +1,22 @@
 #include "memory/kv_pages.h"
 
 namespace sluice {
+namespace {
+
+constexpr std::array<std::string_view, kKvTypeCount> kNames = {"f32", "f16", "q8_0"};
+
+}  // namespace
+
+std::string_view kv_type_name(KvType type) {
+  return kNames[static_cast<std::size_t>(type)];
+}
+
+std::optional<KvType> kv_type_named(std::string_view name) {
+  for (const KvType type : kAllKvTypes) {
+    if (kv_type_name(type) == name) return type;
+  }
+  return std::nullopt;
+}
 
 PagePool::PagePool(std::size_t pages) {
   free_.reserve(pages);

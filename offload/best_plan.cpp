@@ -42,7 +42,8 @@ std::optional<Plan> BestPlan::runner_up() const {
 }
 
 bool BestPlan::exhausted() const {
-  return replayed_pieces_ > kMostReplayedPieces;
+  // Types of cache are searched one after the other.
+  return replayed_pieces_ > kMostReplayedPieces / std::max<std::size_t>(limits_.kv_types.size(), 1);
 }
 
 // Nothing where host memory has no room for it.

@@ -30,8 +30,7 @@ double weight_bytes(const ModelLayout& model, const PassWork& work, const Counts
 
 // A pass reads each key and value once, however many tokens meet it.
 double cache_bytes(const ModelLayout& model, const Plan& plan, const PassWork& work) {
-  const ModelConfig& c = model.config;
-  const std::size_t key_bytes = 2 * c.kv_width() * c.layers * plan.kv.value_bytes();
+  const std::size_t key_bytes = model.config.layers * plan.kv.token_bytes();
   const double tokens_a_pass = static_cast<double>(work.tokens) / static_cast<double>(work.passes);
   return static_cast<double>(work.sequences * key_bytes) * keys_met(work) / tokens_a_pass;
 }

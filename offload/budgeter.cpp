@@ -12,6 +12,7 @@
 #include "offload/candidates.h"
 #include "offload/cost_model.h"
 #include "offload/host_budget.h"
+#include "offload/kv_choice.h"
 
 namespace sluice {
 namespace {
@@ -27,16 +28,6 @@ constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... befor
 // A pass of more pieces than this costs more in steps than it gains; tried where nothing else fits.
 constexpr std::size_t kMostPieces = 4096;
 constexpr std::size_t kTriedFirst = 2;  // of every shape of slots and segments
-
-KvType default_kv_type(const ModelLayout& model) {
-  for (const UnitInfo& unit : model.units) {
-    if (unit.kind != UnitKind::kAttention) continue;
-    for (const MatrixInfo& m : unit.matrices) {
-      if (m.type() != DType::kF32) return KvType::kF16;
-    }
-  }
-  return KvType::kF32;
-}
 
 std::size_t largest_unit_bytes(const ModelLayout& model) {
   std::size_t largest = 0;
@@ -62,10 +53,11 @@ struct Streaming {
 
 class Search {
  public:
-  Search(const ModelLayout& model, const Workload& workload, const PlanLimits& limits)
+  Search(const ModelLayout& model, const Workload& workload, const PlanLimits& limits, KvType kv)
       : model_(model),
         workload_(workload),
         limits_(limits),
+        kv_(kv),
         total_tokens_(std::max<std::size_t>(workload.prompt_tokens, 1) * workload.sequences) {}
 
   Plan smallest() const {
@@ -189,7 +181,7 @@ class Search {
     plan.bytes.context = limits_.context_bytes;
     plan.segment_tokens = segment;
     const ModelConfig& c = model_.config;
-    plan.kv = {.type = limits_.kv_type.value_or(default_kv_type(model_)),
+    plan.kv = {.type = kv_,
                .layers = c.layers,
                .kv_heads = c.kv_heads,
                .head_dim = c.head_dim,
@@ -222,8 +214,8 @@ class Search {
           const std::size_t used = plan.bytes.total();
           if (used > limits_.most_device_bytes()) break;
           if (!candidates) {
-            candidates =
-                std::make_shared<const Candidates>(model_, limits_, hardware, passes, slot_bytes);
+            candidates = std::make_shared<const Candidates>(model_, limits_, hardware, passes,
+                                                            slot_bytes, kv_);
           }
           const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
           // A prompt finds its slots full: so much of its copies is for free.
@@ -261,12 +253,16 @@ class Search {
                      " to compute in",
                      b.context == 0 ? "" : text(", ", print_bytes(b.context), " of the driver's"),
                      "; raise --vram", fixes_residents() ? " or let fewer units be resident" : "",
-                     b.kv > b.slots ? " or lower --ctx" : ""));
+                     b.kv <= b.slots             ? ""
+                     : kv_ == kAllKvTypes.back() ? " or lower --ctx"
+                                                 : text(" or lower --ctx; or let --kv-types have ",
+                                                        kv_type_name(kAllKvTypes.back()))));
   }
 
   const ModelLayout& model_;
   const Workload& workload_;
   const PlanLimits& limits_;
+  const KvType kv_;
   const std::size_t total_tokens_;  // of all prompts; a pass should hold a token of each at least
 };
 
@@ -279,16 +275,19 @@ Plan make_plan(const ModelLayout& model, const Workload& workload, const PlanLim
 
 Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanLimits& limits,
                  const Hardware& hardware) {
-  return Search(model, workload, limits).fastest(hardware);
+  return choose_kv(kv_types_of(model, limits), [&](KvType kv) {
+    return Search(model, workload, limits, kv).fastest(hardware);
+  });
 }
 
 void require_limit(const ModelLayout& model, const Workload& workload, const PlanLimits& limits) {
-  Search(model, workload, limits).require();
+  Search(model, workload, limits, kv_types_of(model, limits).back()).require();
 }
 
 std::size_t smallest_limit_bytes(const ModelLayout& model, const Workload& workload,
                                  const PlanLimits& limits) {
-  return Search(model, workload, limits).smallest().bytes.total();
+  const KvType least = kv_types_of(model, limits).back();
+  return Search(model, workload, limits, least).smallest().bytes.total();
 }
 
 }  // namespace sluice

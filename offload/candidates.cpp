@@ -33,12 +33,13 @@ std::vector<std::size_t> resident_order(const std::vector<std::size_t>& units) {
 }  // namespace
 
 Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
-                       const WorkloadPasses& passes, std::size_t slot_bytes)
+                       const WorkloadPasses& passes, std::size_t slot_bytes, KvType kv)
     : model_(model),
       limits_(limits),
       hardware_(hardware),
       passes_(passes),
       slot_bytes_(slot_bytes),
+      kv_(kv),
       pinned_resident_(model.units.size()) {
   std::array<std::vector<std::size_t>, kKinds> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
@@ -100,7 +101,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
     if (pass.count == 0 || skipped) continue;
     for (const Piece& piece : pieces) {
       if (!resident) sums.link[p] += hardware_.to_device.seconds(piece.size_bytes);
-      sums.device[p] += predict_piece(model_, hardware_.device, piece, pass.size).alone();
+      sums.device[p] += predict_piece(model_, hardware_.device, kv_, piece, pass.size).alone();
     }
     sums.by_host[p] = sums.device[p];
     if (!by_host || pass.size.tokens > kMostHostTokens) continue;
@@ -109,7 +110,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
     sums.by_host[p] = hardware_.turn_seconds +
                       hardware_.to_host.seconds(pass.size.tokens * row_bytes) +
                       hardware_.to_device.seconds(pass.size.tokens * row_bytes);
-    sums.by_host[p] += predict_piece(model_, hardware_.host, whole, pass.size).alone();
+    sums.by_host[p] += predict_piece(model_, hardware_.host, kv_, whole, pass.size).alone();
   }
   return sums;
 }

@@ -26,7 +26,7 @@ struct Candidate {
 class Candidates {
  public:
   Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
-             const WorkloadPasses& passes, std::size_t slot_bytes);
+             const WorkloadPasses& passes, std::size_t slot_bytes, KvType kv);
 
   // Those that leave no room for another unit within `room_bytes`, with their estimates.
   std::vector<Candidate> within(std::size_t room_bytes) const;
@@ -59,6 +59,7 @@ class Candidates {
   const Hardware& hardware_;
   const WorkloadPasses passes_;
   const std::size_t slot_bytes_;
+  const KvType kv_;
   // Of units met so far, one of each shape: layers are alike.
   struct Met {
     std::size_t unit;

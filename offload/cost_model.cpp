@@ -28,7 +28,7 @@ double prefill_seconds(const ModelLayout& model, const Plan& plan, const Schedul
     if (count == 0) continue;
     if (between_seconds == 0.0) between_seconds = between_calls_seconds(hardware, size.tokens);
     const std::vector<Step> steps = steps_of(model, plan, schedule, size);
-    const PieceTable pieces = predict_pieces(model, schedule, hardware, size);
+    const PieceTable pieces = predict_pieces(model, plan, schedule, hardware, size);
     double before = begin;
     const std::size_t replayed = std::min(count, kReplayed);
     for (std::size_t i = 0; i < replayed; ++i) {
@@ -78,7 +78,7 @@ double predict_pass_seconds(const ModelLayout& model, const Plan& plan, const Sc
                             const Hardware& hardware, PassSize size,
                             std::vector<TraceEntry>* spans) {
   return predict_pass_seconds(model, plan, schedule, hardware, size,
-                              predict_pieces(model, schedule, hardware, size), spans);
+                              predict_pieces(model, plan, schedule, hardware, size), spans);
 }
 
 // Two passes, of which the second begins with the slots as any pass finds them.

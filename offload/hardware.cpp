@@ -54,6 +54,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeR
   }
   hardware.device.attention_operations_per_second = f32;
   hardware.device.attention_one_token_operations_per_second = f32;
+  hardware.device.cache_bytes_per_second = kOfMemory * rates.memory_bytes_per_second;
   hardware.device.element_seconds =
       ProductRate::in_proportion(kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second);
   hardware.device.step_seconds = kStepSeconds;

@@ -8,6 +8,7 @@
 #include "layers/ops_cpu.h"
 #include "layers/weights.h"
 #include "memory/dtype.h"
+#include "memory/kv_pages.h"
 #include "memory/link.h"
 
 namespace sluice {
@@ -34,15 +35,24 @@ class ProductRate {
   bool known() const { return seconds_per_byte[0] > 0.0; }
 };
 
+// Attention on a cache of some type, as shares of its rates on one of f16.
+struct AttentionShares {
+  double one_token = 1.0;  // where a pass brings one token of a sequence
+  double many = 1.0;
+};
+
 // Of one place that computes. What is 0 costs nothing, or as much as what it is a case of.
 struct ComputeRates {
   std::array<ProductRate, kDTypeCount> products{};
   ComputePace pace;  // products take this long at least
   // Attention where a pass brings one token of a sequence, and where it brings many; and where
-  // there is too little of it for more than one thread.
+  // there is too little of it for more than one thread. Of a cache of f16.
   double attention_one_token_operations_per_second = 0.0;
   double attention_operations_per_second = 0.0;
   double attention_alone_operations_per_second = 0.0;
+  std::array<AttentionShares, kKvTypeCount> attention_shares{};  // by type of cache
+  // Attention takes as long as reading keys and values at this rate, at least.
+  double cache_bytes_per_second = 0.0;
   // Of the work beside products, for one value of every token of a pass; [i] for
   // ProductRate::kTokens[i]. Rotating, storing and beginning attention is told apart.
   ProductRate::Table element_seconds{};

@@ -27,6 +27,7 @@ constexpr std::size_t kReadBytes = 256_MiB;
 // As a model of a billion weights has it. Its widths are multiples of every type's groups.
 ModelConfig usual_config() {
   ModelConfig c;
+  c.layers = 22;
   c.width = 2048;
   c.feed_forward = 5632;
   c.heads = 32;
@@ -93,11 +94,18 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
     probe_between(layer, DType::kQ4_0, config, layers, rates);
     probe_cuts(layer, DType::kQ4_0, rates);
     rates.share_beside_copies = probe_copies(layer, DType::kQ4_0).share;
-    if (precision == Precision::kHigh) continue;
+    if (precision == Precision::kHigh) {
+      rates.attention_shares = table.host[index_of(Precision::kNormal)].attention_shares;
+      continue;
+    }
     table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0);
     table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kLookSeconds);
     table.wait_seconds = probe_wait_seconds(layer, DType::kQ4_0);
     table.logit_seconds = probe_logit_seconds();
+    for (const KvType kv : kAllKvTypes) {
+      rates.attention_shares[static_cast<std::size_t>(kv)] =
+          probe_attention_shares(layer, DType::kQ4_0, kv);
+    }
   }
 }
 

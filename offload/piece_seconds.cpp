@@ -9,8 +9,8 @@ namespace sluice {
 namespace {
 
 // Norms, rotations, activations and quantising, around the matrix that ends here.
-double between_seconds(const ModelLayout& model, const ComputeRates& rates, MatrixRole role,
-                       const PassSize& size) {
+double between_seconds(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                       MatrixRole role, const PassSize& size) {
   const ModelConfig& c = model.config;
   const double element = ProductRate::at(rates.element_seconds, size.tokens);
   const double rotate = ProductRate::at(rates.rotate_seconds, size.tokens);
@@ -19,7 +19,7 @@ double between_seconds(const ModelLayout& model, const ComputeRates& rates, Matr
       return element * static_cast<double>(c.width) +
              (rotate > 0.0 ? rotate : element) *
                  static_cast<double>(2 * c.query_width() + 2 * c.kv_width()) +
-             attention_seconds(c, rates, size) + 3 * rates.step_seconds;
+             attention_seconds(c, rates, kv, size) + 3 * rates.step_seconds;
     case MatrixRole::kUp:
       return element * static_cast<double>(c.width + 2 * c.feed_forward) + 2 * rates.step_seconds;
     case MatrixRole::kHead:
@@ -38,20 +38,26 @@ double attended_keys(double keys) {
 }
 
 // Queries of one sequence share what it takes to load a page.
-double attention_seconds(const ModelConfig& c, const ComputeRates& rates, const PassSize& size) {
+double attention_seconds(const ModelConfig& c, const ComputeRates& rates, KvType kv,
+                         const PassSize& size) {
   const double operations = 4.0 * static_cast<double>(size.tokens * c.query_width()) *
                             attended_keys(static_cast<double>(size.keys));
   const bool alone = size.tokens * size.keys * c.heads < kAloneScores &&
                      rates.attention_alone_operations_per_second > 0.0;
   if (alone) return operations / rates.attention_alone_operations_per_second;
-  const double one = 1.0 / rates.attention_one_token_operations_per_second;
-  const double many = 1.0 / rates.attention_operations_per_second;
-  const double share = static_cast<double>(size.sequences) / static_cast<double>(size.tokens);
-  return operations * (many + (one - many) * std::min(share, 1.0));
+  const AttentionShares& shares = rates.attention_shares[static_cast<std::size_t>(kv)];
+  const double one = 1.0 / (rates.attention_one_token_operations_per_second * shares.one_token);
+  const double many = 1.0 / (rates.attention_operations_per_second * shares.many);
+  const double sharing = static_cast<double>(size.sequences) / static_cast<double>(size.tokens);
+  const double computing = operations * (many + (one - many) * std::min(sharing, 1.0));
+  const KvLayout layout{.type = kv, .kv_heads = c.kv_heads, .head_dim = c.head_dim};
+  const auto bytes = static_cast<double>(size.sequences * size.keys * layout.token_bytes());
+  const double read = rates.cache_bytes_per_second;
+  return std::max(computing, read > 0.0 ? bytes / read : 0.0);
 }
 
-PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, const Piece& piece,
-                           const PassSize& size) {
+PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                           const Piece& piece, const PassSize& size) {
   const UnitInfo& unit = model.units[piece.unit];
   const std::size_t tokens = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
   PieceSeconds seconds;
@@ -74,14 +80,14 @@ PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, 
     seconds.paced += rates.pace.seconds(bytes, operations);
     const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
     if (range.first_panel + range.panels == panels) {
-      seconds.between += between_seconds(model, rates, matrix.role, size);
+      seconds.between += between_seconds(model, rates, kv, matrix.role, size);
     }
   }
   return seconds;
 }
 
 // Layers are alike: what one unit's pieces take, those of another of its shape take too.
-PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
+PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
   std::vector<std::size_t> met;  // a unit of each shape, cut alike
@@ -98,7 +104,7 @@ PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
     for (std::size_t i = 0; i < count; ++i) {
       const Piece& piece = schedule.pieces[begin + i];
       const auto predicted = [&](const ComputeRates& rates, const Piece& what) {
-        return predict_piece(model, rates, what, size);
+        return predict_piece(model, rates, plan.kv.type, what, size);
       };
       table.device.push_back(is_new ? predicted(hardware.device, piece) : table.device[known + i]);
       if (!is_new) {

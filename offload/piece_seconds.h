@@ -21,18 +21,18 @@ struct PieceSeconds {
 // Of attention over so many keys, in the mean of its queries: as many as would take as long were
 // there no pages. Scores are taken of whole pages, sums of the keys that there are.
 double attended_keys(double keys);
-double attention_seconds(const ModelConfig& config, const ComputeRates& rates,
+double attention_seconds(const ModelConfig& config, const ComputeRates& rates, KvType kv,
                          const PassSize& size);
 
-PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, const Piece& piece,
-                           const PassSize& size);
+PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                           const Piece& piece, const PassSize& size);
 
 // Of all pieces of a schedule, in passes of one size: [pieces].
 struct PieceTable {
   std::vector<PieceSeconds> device;
   std::vector<PieceSeconds> host;  // what it computes uncut: all at a unit's first piece
 };
-PieceTable predict_pieces(const ModelLayout& model, const Schedule& schedule,
+PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size);
 
 }  // namespace sluice

@@ -44,7 +44,8 @@ struct PlanLimits {
   std::size_t context_bytes = 0;              // of the limit, what the driver takes for itself
   std::optional<std::size_t> slots{};         // 1 turns prefetching off
   std::optional<std::size_t> segment_tokens{};
-  std::optional<KvType> kv_type{};
+  std::vector<KvType> kv_types{};  // that keys and values may have; none: f16, or f32 in models
+                                   // of f32
   std::optional<Precision> precision{};  // none: as default_precision says
   bool host_computes = false;            // the host is a second place to compute
   // Units that it takes in small passes; none: as many as pay.

@@ -76,7 +76,8 @@ void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c,
   const auto rotated = static_cast<double>(2 * c.query_width() + 2 * c.kv_width());
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const std::size_t tokens = ProductRate::kTokens[i];
-    const double attending = attention_seconds(c, rates, {tokens, (tokens + 1) / 2, 0, 1});
+    const double attending =
+        attention_seconds(c, rates, KvType::kF16, {tokens, (tokens + 1) / 2, 0, 1});
     rates.element_seconds[i] = std::max(layers[i].elements / elements, 1e-12);
     rates.rotate_seconds[i] = std::max((layers[i].attention - attending) / rotated, 1e-12);
   }
@@ -86,6 +87,23 @@ void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
   for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
     rates.cut_seconds[i] = layer.cut_seconds(type, ProductRate::kTokens[i]);
   }
+}
+
+AttentionShares probe_attention_shares(ProbeLayer& layer, DType type, KvType kv) {
+  constexpr int kRounds = 3;
+  if (kv == KvType::kF16) return {};
+  const auto share = [&](const LayerPass& pass) {
+    std::vector<double> shares;
+    for (int round = 0; round < kRounds; ++round) {
+      layer.use_caches(KvType::kF16);
+      const double f16_seconds = layer.time(type, pass, kRunSeconds, nullptr).attention;
+      layer.use_caches(kv);
+      shares.push_back(f16_seconds / layer.time(type, pass, kRunSeconds, nullptr).attention);
+    }
+    return std::clamp(median(shares), 0.1, 10.0);
+  };
+  return {.one_token = share({.sequences = 8, .keys = ProbeLayer::kMostKeys - 1}),
+          .many = share({.tokens = kManyTokens, .keys = 448})};
 }
 
 CopyRates probe_copies(ProbeLayer& layer, DType type) {
@@ -248,7 +266,8 @@ double probe_logit_seconds() {
          static_cast<double>(logits.size());
 }
 
-Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link) {
+Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
+                    std::span<const KvType> kv_types) {
   std::array<std::size_t, kDTypeCount> bytes{};
   for (const UnitInfo& unit : model.units) {
     for (const MatrixInfo& m : unit.matrices) {
@@ -291,6 +310,10 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   }
   hardware.to_device = link;
   hardware.to_host = link;
+  for (const KvType kv : kv_types) {
+    rates.attention_shares[static_cast<std::size_t>(kv)] =
+        probe_attention_shares(layer, kAllDTypes[most], kv);
+  }
   hardware.host = rates;
   return hardware;
 }

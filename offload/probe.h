@@ -1,14 +1,18 @@
 // Measures this machine's rates.
 #pragma once
 
+#include <span>
+
 #include "offload/hardware.h"
 #include "offload/probe_layer.h"
 
 namespace sluice {
 
 // Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights,
-// on synthetic weights. A link without a speed is measured as a memory copy.
-Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link);
+// on synthetic weights, and attention on caches of `kv_types`, 0.1 s each but f16. A link without a
+// speed is measured as a memory copy.
+Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
+                    std::span<const KvType> kv_types);
 
 // The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
 // `layers`, if given, is told of all that a layer takes.
@@ -16,6 +20,8 @@ using LayerSecondsTable = std::array<LayerSeconds, ProductRate::kTokens.size()>;
 ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers = nullptr);
 void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config,
                    const LayerSecondsTable& layers, ComputeRates& rates);
+// Attention on a cache of one type against one of f16, measured in turns: other work slows both.
+AttentionShares probe_attention_shares(ProbeLayer& layer, DType type, KvType kv);
 
 // A product in one piece and in eight.
 void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates);

@@ -47,6 +47,15 @@ ProbeLayer::ProbeLayer(const ModelConfig& config, Precision precision, std::size
   kv_.assign(kv_layout_.total_bytes(), std::byte{});
 }
 
+void ProbeLayer::use_caches(KvType type) {
+  constexpr std::size_t kMostBytes = 64_MiB;
+  kv_layout_.type = type;
+  caches_ = std::clamp<std::size_t>(kMostBytes / kv_layout_.total_bytes(), 1,
+                                    std::max<std::size_t>(config_.layers, 1));
+  const std::size_t bytes = caches_ * kv_layout_.total_bytes();
+  if (kv_.size() < bytes) kv_.resize(bytes);
+}
+
 bool ProbeLayer::fits(DType type) const {
   const std::size_t group = dtype_info(type).group_values;
   return config_.width % group == 0 && config_.feed_forward % group == 0 &&
@@ -174,7 +183,7 @@ void ProbeLayer::run(HostStream& stream, DType type, const LayerPass& pass, Mark
                       .weight = norm_weights_.data(),
                       .epsilon = 1e-5f,
                       .out = out};
-  const KvView kv{kv_layout_, kv_.data()};
+  const KvView kv{kv_layout_, kv_.data() + run_++ % caches_ * kv_layout_.total_bytes()};
   run_bytes_ = 0.0;
   stamp();
   ops_.norm(stream, norm);

@@ -43,6 +43,9 @@ class ProbeLayer {
   // as of the model's.
   ProbeLayer(const ModelConfig& config, Precision precision, std::size_t weight_bytes);
 
+  // Keys and values of `type`, each run in another cache than the one before: as many as the model
+  // has layers, up to 64 MiB. At first there is one of f16.
+  void use_caches(KvType type);
   // Whether rows of the layer's matrices can have this type.
   bool fits(DType type) const;
   // Runs for about `seconds`, three times at least. `product_bytes` is told how much of weights a
@@ -79,6 +82,8 @@ class ProbeLayer {
   std::size_t at_bytes_ = 0;
   double run_bytes_ = 0.0;
   KvLayout kv_layout_;
+  std::size_t caches_ = 1;
+  std::size_t run_ = 0;
   std::vector<float> residual_, mixing_, norm_weights_, rotations_;
   std::vector<std::byte> forms_[kActivationForms];
   std::vector<std::byte> kv_;

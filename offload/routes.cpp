@@ -50,7 +50,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
   if (limits.host_units) return route(spread(free, std::min(*limits.host_units, free.size())));
   Plan trial = plan;
   const PassSize size = size_of(plan, tokens);
-  const PieceTable pieces = predict_pieces(model, schedule, hardware, size);
+  const PieceTable pieces = predict_pieces(model, plan, schedule, hardware, size);
   Route best;
   double least = std::numeric_limits<double>::infinity();
   const auto consider = [&](const std::vector<std::size_t>& chosen) {

@@ -52,6 +52,12 @@ __device__ __forceinline__ float to_float(float value) {
 __device__ __forceinline__ float to_float(__half value) {
   return __half2float(value);
 }
+__device__ __forceinline__ float to_float(std::int8_t value) {
+  return static_cast<float>(value);
+}
+
+template <typename Value>
+inline constexpr bool kQuantised = sizeof(Value) == 1;
 
 // What a block of threads shares beside its queries [head_dim][kQueries].
 struct Shared {
@@ -87,16 +93,23 @@ __device__ Queries choose_queries(const QueryBlock& block, unsigned group, unsig
 }
 
 // Scores of all queries against a page's keys [head_dim][64], into shared.weights. A thread takes a
-// key and half the queries.
+// key and half the queries. What is quantised is multiplied by its scale at once, which is exact.
 template <typename Value>
-__device__ void score(const Value* keys, unsigned head_dim, const float* queries, const Queries& q,
-                      unsigned page_begin, Shared& shared) {
+__device__ void score(const Value* keys, const __half* scales, unsigned head_dim,
+                      const float* queries, const Queries& q, unsigned page_begin, Shared& shared) {
   constexpr int kMine = kQueries * kPageKeys / kThreads;
   const unsigned key = threadIdx.x % kPageKeys;
   const unsigned mine = threadIdx.x / kPageKeys * kMine;
   float sums[kMine] = {};
+  float scale = 1.0f;
   for (unsigned d = 0; d < head_dim; ++d) {
-    const float value = to_float(keys[d * kPageKeys + key]);
+    float value = to_float(keys[d * kPageKeys + key]);
+    if constexpr (kQuantised<Value>) {
+      if (d % kKvGroupValues == 0) {
+        scale = __half2float(scales[d / kKvGroupValues * kPageKeys + key]);
+      }
+      value *= scale;
+    }
 #pragma unroll
     for (int i = 0; i < kMine; i += 4) {
       const float4 four = *reinterpret_cast<const float4*>(queries + d * kQueries + mine + i);
@@ -159,7 +172,8 @@ struct Columns {
 
   // sums = kept * sums + weights * values, over a page's first `count` keys.
   template <typename Value>
-  __device__ void add(const Value* values, unsigned stride, unsigned count, const Shared& shared) {
+  __device__ void add(const Value* values, const __half* scales, unsigned stride, unsigned count,
+                      const Shared& shared) {
     const unsigned first = first_query();
 #pragma unroll
     for (int q = 0; q < kMine; ++q) {
@@ -171,6 +185,10 @@ struct Columns {
 #pragma unroll
       for (int i = 0; i < kPerThread; ++i) {
         value[i] = column(i) < stride ? to_float(values[key * stride + column(i)]) : 0.0f;
+        if constexpr (kQuantised<Value>) {
+          if (column(i) >= stride) continue;
+          value[i] *= __half2float(scales[column(i) / kKvGroupValues * kPageKeys + key]);
+        }
       }
 #pragma unroll
       for (int q = 0; q < kMine; q += 4) {
@@ -266,12 +284,13 @@ __global__ void __launch_bounds__(kThreads) attend(AttentionArgs a, Work work) {
       }
       const auto* keys = reinterpret_cast<const Value*>(where);
       const auto* values = reinterpret_cast<const Value*>(where + layout.keys_bytes());
-      score(keys, dim, queries, q, page_begin, shared[0]);
+      score(keys, scales_before(layout, where + layout.keys_bytes()), dim, queries, q, page_begin,
+            shared[0]);
       __syncthreads();
       soften(shared[0]);
       __syncthreads();
-      chunk.add(values, stride, min(q.end - page_begin, static_cast<unsigned>(kPageKeys)),
-                shared[0]);
+      chunk.add(values, scales_before(layout, where + head_bytes), stride,
+                min(q.end - page_begin, static_cast<unsigned>(kPageKeys)), shared[0]);
     }
     if (apart) break;
     __syncthreads();
@@ -338,7 +357,7 @@ __global__ void __launch_bounds__(kThreads) merge_states(AttentionArgs a, Work w
 
 template <typename Value>
 auto attend_kernel(std::size_t head_dim) {
-  constexpr bool kNear = sizeof(Value) == 2;
+  constexpr bool kNear = sizeof(Value) <= 2;
   if (head_dim <= 64) return attend<Value, 64, 1, kNear>;
   if (head_dim <= 128) return attend<Value, 128, 1, kNear>;
   if (head_dim <= 256) return attend<Value, 128, 2, false>;
@@ -346,7 +365,7 @@ auto attend_kernel(std::size_t head_dim) {
 }
 
 std::size_t shared_bytes(const KvLayout& layout) {
-  const bool near = layout.type == KvType::kF16 && layout.head_dim <= 128;
+  const bool near = layout.type != KvType::kF32 && layout.head_dim <= 128;
   return kQueries * layout.head_dim * sizeof(float) +
          (near ? layout.keys_bytes() + layout.values_bytes() : 0);
 }
@@ -383,10 +402,10 @@ void attend_pages(cudaStream_t stream, const AttentionArgs& args, const Attentio
       dim3(static_cast<unsigned>(args.block_count * parts), static_cast<unsigned>(layout.kv_heads),
            static_cast<unsigned>(work.chunks)),
       dim3(kThreads), shared_bytes(layout)};
-  launch("attention", stream, shape, touches,
-         layout.type == KvType::kF16 ? attend_kernel<__half>(layout.head_dim)
-                                     : attend_kernel<float>(layout.head_dim),
-         args, work);
+  const auto kernel = layout.type == KvType::kF32   ? attend_kernel<float>(layout.head_dim)
+                      : layout.type == KvType::kF16 ? attend_kernel<__half>(layout.head_dim)
+                                                    : attend_kernel<std::int8_t>(layout.head_dim);
+  launch("attention", stream, shape, touches, kernel, args, work);
   if (!apart) return;
   launch(
       "merge of states", stream,

@@ -12,6 +12,12 @@ __device__ __forceinline__ float* output_row(const AttentionArgs& a, std::size_t
   return reinterpret_cast<float*>(a.out.row(ActivationForm::kF32, token, columns));
 }
 
+// The scales of a head's keys, or values, which end there.
+__device__ __forceinline__ const __half* scales_before(const KvLayout& layout,
+                                                       const std::byte* end) {
+  return reinterpret_cast<const __half*>(end - layout.scales_bytes());
+}
+
 inline Touches attention_reads(const AttentionArgs& a) {
   const KvLayout& layout = a.kv.layout;
   const std::size_t row_floats = (a.heads + 2 * layout.kv_heads) * layout.head_dim;
@@ -34,8 +40,8 @@ __host__ __device__ __forceinline__ bool on_tiles(const QueryBlock& block, unsig
   return static_cast<unsigned>(block.tokens) * group >= kLeastTileQueries;
 }
 
-// The blocks that are on_tiles, on the tensor cores, where pages are of halves and heads of 64 to
-// 128 values; says whether they are.
+// The blocks that are on_tiles, on the tensor cores, where pages are of halves or q8_0 and heads of
+// 64 to 128 values; says whether they are.
 bool attend_tiles(cudaStream_t stream, const AttentionArgs& args);
 
 }  // namespace sluice

@@ -2,9 +2,11 @@
 // in f32 (as FlashAttention-2 lays them out, Dao 2023).
 //
 // A block of threads takes kRows queries that share a key/value head, a warp sixteen of them. Keys
-// and values of a page are brought to shared memory; scores and weights never leave the registers:
-// what a product of scores leaves in a lane is what the product with values takes from it.
+// and values of a page are brought to shared memory, of q8_0 multiplied out to halves; scores and
+// weights never leave the registers: what a product of scores leaves in a lane is what the product
+// with values takes from it.
 #include "layers/cuda/attention.cuh"
+#include "layers/cuda/page_loads.cuh"
 #include "layers/cuda/reduce.cuh"
 
 namespace sluice {
@@ -16,7 +18,6 @@ constexpr int kWarpRows = 16;
 constexpr int kRows = kWarps * kWarpRows;
 constexpr int kPageKeys = static_cast<int>(kPageTokens);
 constexpr int kKeyTiles = kPageKeys / 8;
-constexpr int kValuesPerLoad = 8;  // halves in sixteen bytes
 // A row and one load, so that eight rows of a column of squares lie in different banks.
 constexpr int kKeyStride = kPageKeys / kValuesPerLoad + 1;
 __device__ __forceinline__ unsigned pack(float low, float high) {
@@ -174,26 +175,24 @@ struct WarpRows {
   }
 };
 
-// A page's keys [kDim][64] and values [64][kDim], each row `stride` loads apart; values of slots
-// from `filled` on, which nobody has written, as zeros: they are multiplied by weights of zero.
-template <int kDim>
-__device__ void load_page(const std::byte* page, unsigned filled, int4* keys, int4* values) {
+// A page's keys and values, each row `stride` loads apart; values of slots from `filled` on, which
+// nobody has written, as zeros: they are multiplied by weights of zero.
+template <int kDim, typename Value>
+__device__ void load_page(const PageLoads<Value>& page, unsigned filled, int4* keys, int4* values) {
   constexpr unsigned kKeyLoads = kPageKeys / kValuesPerLoad;
   constexpr unsigned kValueLoads = kDim / kValuesPerLoad;
-  const int4* from = reinterpret_cast<const int4*>(page);
   for (unsigned i = threadIdx.x; i < kDim * kKeyLoads; i += kThreads) {
-    keys[i / kKeyLoads * kKeyStride + i % kKeyLoads] = __ldg(from + i);
+    keys[i / kKeyLoads * kKeyStride + i % kKeyLoads] = page.key(i);
   }
-  from += kDim * kKeyLoads;
   for (unsigned i = threadIdx.x; i < kPageKeys * kValueLoads; i += kThreads) {
     const unsigned slot = i / kValueLoads;
     values[slot * (kValueLoads + 1) + i % kValueLoads] =
-        slot < filled ? __ldg(from + i) : int4{0, 0, 0, 0};
+        slot < filled ? page.value(i, kValueLoads) : int4{0, 0, 0, 0};
   }
 }
 
 // Grid: [query blocks][kv heads]; the last blocks, which see most keys, come first.
-template <int kSteps>
+template <int kSteps, typename Value>
 __global__ void __launch_bounds__(kThreads, 2) attend(AttentionArgs a) {
   constexpr int kDim = 16 * kSteps;
   SLUICE_SHARED(int4, keys, [kDim * kKeyStride]);
@@ -233,7 +232,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend(AttentionArgs a) {
   for (unsigned begin = 0; begin < end; begin += kPageKeys) {
     const auto page = static_cast<std::size_t>(a.page_table[block.first_page + begin / kPageKeys]);
     __syncthreads();
-    load_page<kDim>(a.kv.layer + page * layout.page_bytes() + head_at, end - begin, keys, values);
+    const std::byte* where = a.kv.layer + page * layout.page_bytes() + head_at;
+    load_page<kDim>(PageLoads<Value>(layout, where), end - begin, keys, values);
     __syncthreads();
     if (begin > warp_last) continue;
     rows.score(reinterpret_cast<const __half*>(keys));
@@ -250,32 +250,38 @@ __global__ void __launch_bounds__(kThreads, 2) attend(AttentionArgs a) {
   rows.store(output(row), output(row + 8));
 }
 
+// Null where heads are of other sizes.
+template <typename Value>
+void (*attend_kernel(std::size_t head_dim))(AttentionArgs) {
+  switch (head_dim) {
+    case 64:
+      return attend<4, Value>;
+    case 80:
+      return attend<5, Value>;
+    case 96:
+      return attend<6, Value>;
+    case 128:
+      return attend<8, Value>;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
 bool attend_tiles(cudaStream_t stream, const AttentionArgs& args) {
   const KvLayout& layout = args.kv.layout;
-  if (layout.type != KvType::kF16 || args.heads / layout.kv_heads > kRows) return false;
-  const auto run = [&](auto* kernel) {
-    const LaunchShape shape{
-        dim3(static_cast<unsigned>(args.block_count), static_cast<unsigned>(layout.kv_heads)),
-        dim3(kThreads)};
-    Touches touches = attention_reads(args);
-    touches.add(attention_output(args));
-    launch("attention on tiles", stream, shape, touches, kernel, args);
-    return true;
-  };
-  switch (layout.head_dim) {
-    case 64:
-      return run(attend<4>);
-    case 80:
-      return run(attend<5>);
-    case 96:
-      return run(attend<6>);
-    case 128:
-      return run(attend<8>);
-    default:
-      return false;
-  }
+  if (layout.type == KvType::kF32 || args.heads / layout.kv_heads > kRows) return false;
+  const auto kernel = layout.type == KvType::kF16 ? attend_kernel<__half>(layout.head_dim)
+                                                  : attend_kernel<std::int8_t>(layout.head_dim);
+  if (kernel == nullptr) return false;
+  const LaunchShape shape{
+      dim3(static_cast<unsigned>(args.block_count), static_cast<unsigned>(layout.kv_heads)),
+      dim3(kThreads)};
+  Touches touches = attention_reads(args);
+  touches.add(attention_output(args));
+  launch("attention on tiles", stream, shape, touches, kernel, args);
+  return true;
 }
 
 }  // namespace sluice

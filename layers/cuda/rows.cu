@@ -1,6 +1,4 @@
 // The operations on rows beside products: each is read once and written once.
-#include <cmath>
-
 #include "layers/cuda/kernels.h"
 #include "layers/cuda/reduce.cuh"
 #include "memory/units.h"
@@ -117,69 +115,6 @@ __global__ void __launch_bounds__(kThreads) add_bias(BiasArgs a) {
   for (std::size_t c = threadIdx.x; c < a.columns; c += kThreads) row[c] += a.bias[c];
 }
 
-template <typename Value>
-__device__ void store_value(Value* to, float value) {
-  if constexpr (sizeof(Value) == 2) {
-    *to = __float2half_rn(value);
-  } else {
-    *to = value;
-  }
-}
-
-// A block a token. Each thread takes pairs of neighbouring values of queries, then keys, then
-// values; keys go to their page transposed.
-template <typename Value>
-__global__ void __launch_bounds__(kThreads) rotate(RotateArgs a, float scale) {
-  const KvLayout& layout = a.kv.layout;
-  const std::size_t token = blockIdx.x;
-  const auto heads = static_cast<unsigned>(a.heads);
-  const auto kv_heads = static_cast<unsigned>(layout.kv_heads);
-  const auto dim = static_cast<unsigned>(layout.head_dim);
-  const unsigned all_heads = heads + 2 * kv_heads;
-  const std::size_t head_bytes = layout.keys_bytes() + layout.values_bytes();
-  float* row = a.qkv + token * all_heads * dim;
-  const float* rotations = a.places.rotations + token * a.rope_dims;
-  std::byte* page =
-      a.kv.layer + static_cast<std::size_t>(a.places.pages[token]) * layout.page_bytes();
-  const unsigned slot = static_cast<unsigned>(a.places.positions[token]) % kPageTokens;
-  const unsigned half = (dim + 1) / 2;
-  for (unsigned i = threadIdx.x; i < all_heads * half; i += kThreads) {
-    const unsigned head = i / half;
-    const unsigned d = i % half * 2;
-    const bool pair = d + 1 < dim;
-    const bool query = head < heads;
-    const bool key = !query && head < heads + kv_heads;
-    const unsigned kv_head = query ? 0 : (head - heads) % kv_heads;
-    const float* bias = query ? a.query_bias : key ? a.key_bias : a.value_bias;
-    if (bias != nullptr) bias += (query ? head : kv_head) * dim + d;
-    float* at = row + head * dim + d;
-    float x = at[0] + (bias == nullptr ? 0.0f : bias[0]);
-    float y = !pair ? 0.0f : at[1] + (bias == nullptr ? 0.0f : bias[1]);
-    if ((query || key) && d + 1 < a.rope_dims) {
-      const float turned = x * rotations[d] - y * rotations[d + 1];
-      y = x * rotations[d + 1] + y * rotations[d];
-      x = turned;
-    }
-    if (query) {
-      at[0] = x * scale;
-      if (pair) at[1] = y * scale;
-      continue;
-    }
-    std::byte* keys = page + kv_head * head_bytes;
-    auto* to = reinterpret_cast<Value*>(key ? keys : keys + layout.keys_bytes());
-    to += key ? d * kPageTokens + slot : slot * layout.value_stride() + d;
-    store_value(to, x);
-    if (pair) store_value(to + (key ? kPageTokens : 1), y);
-  }
-  // Columns up to the stride are read along with the others.
-  const auto gap = static_cast<unsigned>(layout.value_stride() - layout.head_dim);
-  for (unsigned i = threadIdx.x; i < gap * kv_heads; i += kThreads) {
-    std::byte* keys = page + i / gap * head_bytes;
-    auto* values = reinterpret_cast<Value*>(keys + layout.keys_bytes());
-    store_value(values + slot * layout.value_stride() + dim + i % gap, 0.0f);
-  }
-}
-
 // ---- What they touch.
 
 void add_forms(Touches& touches, const Activations& out, std::size_t tokens, std::size_t columns) {
@@ -230,23 +165,6 @@ void add_bias_rows(cudaStream_t stream, const BiasArgs& args) {
   const Touches touches{writes(args.io, args.tokens * args.columns * sizeof(float)),
                         reads_floats(args.bias, args.columns)};
   launch("add bias", stream, rows_shape(args.tokens), touches, add_bias, args);
-}
-
-void rotate_rows(cudaStream_t stream, const RotateArgs& args) {
-  const KvLayout& layout = args.kv.layout;
-  const std::size_t tokens = args.places.tokens;
-  const std::size_t row_floats = (args.heads + 2 * layout.kv_heads) * layout.head_dim;
-  const Touches touches{writes(args.qkv, tokens * row_floats * sizeof(float)),
-                        writes(args.kv.layer, layout.layer_bytes()),
-                        reads(args.places.positions, tokens * sizeof(std::int32_t)),
-                        reads(args.places.pages, tokens * sizeof(std::int32_t)),
-                        reads_floats(args.places.rotations, tokens * args.rope_dims),
-                        reads_floats(args.query_bias, args.heads * layout.head_dim),
-                        reads_floats(args.key_bias, layout.kv_heads * layout.head_dim),
-                        reads_floats(args.value_bias, layout.kv_heads * layout.head_dim)};
-  const float scale = 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
-  launch("rotate", stream, rows_shape(tokens), touches,
-         layout.type == KvType::kF16 ? rotate<__half> : rotate<float>, args, scale);
 }
 
 }  // namespace sluice

@@ -60,7 +60,7 @@ class PlainReads {
 
 bool bench(const ModelFile& file, const ModelLayout& layout, const PlanLimits& limits, int rounds) {
   const Workload workload{.prompt_tokens = 1, .max_tokens = 64, .context_tokens = 512};
-  Hardware hardware = probe_host(layout, default_precision(layout), {});
+  Hardware hardware = probe_host(layout, default_precision(layout), {}, {});
   hardware.disk = probe_disk(file);
   const Plan plan = make_plan(layout, workload, limits, hardware);
   DeviceSim device({.limit_bytes = *limits.device_bytes});

@@ -121,7 +121,7 @@ int main(int argc, char** argv) {
   const ModelLayout layout = describe_model(file);
   const ComputePace pace{.bytes_per_second = kBytesPerSecond,
                          .operations_per_second = kHostOperations};
-  Hardware hardware = probe_host(layout, Precision::kNormal, Runner::kLink);
+  Hardware hardware = probe_host(layout, Precision::kNormal, Runner::kLink, {});
   hardware.host.pace = pace;
   // Planned for one sequence at a time, then given room for passes of more.
   Plan chosen = make_plan(layout, {.prompt_tokens = 1, .max_tokens = 256},

@@ -68,6 +68,7 @@ TEST_CASE("plan file: what is read is what was written") {
                             .all_logits = random() % 2 == 0};
     PlanLimits limits{.in_place = i % 8 == 0, .gpu = i % 8 == 1, .host_computes = i % 2 == 1};
     if (limits.gpu) limits.context_bytes = 1'000'000;
+    limits.kv_types = {kAllKvTypes[static_cast<std::size_t>(i) % kKvTypeCount]};
     const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
     if (!limits.in_place && i % 8 != 2) {
       limits.device_bytes = smallest + random() % (2 * model.units_bytes());
@@ -85,6 +86,8 @@ TEST_CASE("plan file: what is read is what was written") {
     CHECK(back.placement == plan.placement);
     CHECK(back.bytes.total() == plan.bytes.total());
     CHECK(back.kv.pages == plan.kv.pages);
+    CHECK(back.kv.type == plan.kv.type);
+    CHECK(back.kv.type == limits.kv_types.front());
     CHECK(back.limit_bytes == plan.limit_bytes);
     CHECK(back.gpu == plan.gpu);
     CHECK(back.disk_buffers == plan.disk_buffers);
@@ -182,6 +185,8 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused(set("/slots", 65), "slots 65");
   refused(set("/slots", 0), "no slots");
   refused(set("/slot_bytes", 16), "slot_bytes 16");
+  refused(set("/kv_type", "q4_0"), "kv_type");
+  refused(set("/kv_type", "q8_0"), "has kv ");
   refused(set("/slots", 4), "has slots ");
   refused(set("/workload/context_tokens", 1 << 24), "kv");
   refused(set("/limit_bytes", 1000), "limit_bytes is 1000");

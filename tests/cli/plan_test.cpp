@@ -91,6 +91,32 @@ TEST_CASE("plan: units are placed as --place and --resident say, the rest around
   refused(with(kCard, {"--host-units", "many"}), 2, "--host-units many");
 }
 
+TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever is fastest") {
+  const auto kv = [](std::vector<std::string> types, const char* vram) {
+    if (!types.empty()) types.insert(types.begin(), "--kv-types");
+    const Json json =
+        planned(with(types, {"--vram", vram, "--ctx", "32768", "--prompt-tokens", "128"}));
+    return std::pair(json["plan"]["kv_type"].get<std::string>(),
+                     json["smallest_limit_bytes"].get<std::size_t>());
+  };
+  const auto [by_default, default_bytes] = kv({}, "6GiB");
+  CHECK(by_default == "f16");
+  CHECK(kv({"f16"}, "6GiB") == kv({}, "6GiB"));
+  const auto [alone, alone_bytes] = kv({"q8_0"}, "6GiB");
+  CHECK(alone == "q8_0");
+  CHECK(alone_bytes < default_bytes - default_bytes / 4);
+  CHECK(kv({"f16,q8_0"}, "6GiB") == std::pair(std::string("q8_0"), alone_bytes));
+  CHECK(kv({"q8_0,f16"}, "unlimited").first == "f16");  // nothing is gained
+  const auto table = [](const char* vram) {
+    return run(with(kCard, {"--vram", vram, "--ctx", "32768", "--kv-types", "f16,q8_0"})).out;
+  };
+  CHECK(has(table("6GiB"), "32768 tokens, q8_0"));
+  CHECK(has(table("unlimited"), "keys and values in q8_0"));  // the runner-up
+  refused(with(kCard, {"--kv-types", "f16,q4_0"}), 2, "q4_0");
+  refused(with(kCard, {"--vram", std::to_string(default_bytes - 1), "--ctx", "32768"}), 4,
+          "--kv-types");
+}
+
 TEST_CASE("plan: --host-units auto lets the host compute what pays") {
   const auto host = [](const char* units) {
     return planned({"--vram", "3GiB", "--host-units", units})["plan"]["routes"].size();
@@ -194,8 +220,8 @@ TEST_CASE("plan: a plan that can't be run is one clear error") {
   run_refused({"--slots", "3", "--ctx", "9", "--host-units", "auto"}, 2,
               "--slots, --ctx, --host-units");
   run_refused({"--place", "ffn=host", "--resident", "1"}, 2, "--place, --resident");
-  run_refused({"--segment", "1", "--kv-type", "f32", "--precision", "high"}, 2,
-              "--segment, --kv-type, --precision");
+  run_refused({"--segment", "1", "--kv-types", "f32", "--precision", "high"}, 2,
+              "--segment, --kv-types, --precision");
   run_refused({"--device", "cpu"}, 2, "for the device sim");
   run_refused({"--max-tokens", "9", "--vram", "1048575"}, 4, "1048576");
   refused({"run", tiny_reference("f16").gguf, "-p", "5", "--ids", "--plan", plan}, 3,

@@ -57,6 +57,7 @@ MachineProbe some_probe() {
   p.rates.logit_seconds = 1e-9;
   for (ComputeRates& r : p.rates.host) {
     r.attention_one_token_operations_per_second = 1e11;
+    r.attention_shares[static_cast<std::size_t>(KvType::kQ8_0)] = {.one_token = 1.7, .many = 0.9};
     r.attention_operations_per_second = 2e11;
     r.attention_alone_operations_per_second = 5e10;
     r.element_seconds = ProductRate::in_proportion(1e-9);

@@ -109,8 +109,9 @@ TEST_CASE("timeline: a predicted pass holds one pass's worth of copies and compu
             link.latency_seconds + static_cast<double>(piece.size_bytes) / link.bytes_per_second;
       }
       if (step.kind == StepKind::kCompute) {
-        computing +=
-            predict_piece(streaming.model.layout, streaming.hardware.device, piece, size).alone();
+        computing += predict_piece(streaming.model.layout, streaming.hardware.device,
+                                   streaming.plan.kv.type, piece, size)
+                         .alone();
       }
       by_host += step.kind == StepKind::kHost ? 1 : 0;
     }

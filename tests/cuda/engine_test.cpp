@@ -32,6 +32,8 @@ bool is_all_f32(const TestModel& model) {
 // prefill takes halves, too.
 double tolerance(const TestModel& model, const Plan& plan) {
   const bool high = plan.precision == Precision::kHigh;
+  // Keys and values have larger steps, too.
+  if (plan.kv.type == KvType::kQ8_0) return high ? 1e-2 : 0.15;
   if (model.layout.takes(ActivationForm::kInt16, Precision::kHigh)) return high ? 1e-3 : 6e-2;
   if (!is_all_f32(model)) return high ? 1e-3 : 1e-2;
   return 2e-5;
@@ -96,15 +98,22 @@ void check_at_each_limit(const std::string& name) {
 }  // namespace
 
 TEST_CASE("engine on a GPU: tiny models of every kind answer as sim does, at the ends of limits") {
+  const std::vector<KvType> quantised = {KvType::kQ8_0};
+  const std::pair<Precision, std::vector<KvType>> kinds[] = {{Precision::kNormal, {}},
+                                                             {Precision::kHigh, {}},
+                                                             {Precision::kNormal, quantised},
+                                                             {Precision::kHigh, quantised}};
   std::size_t seed = 1;
   for (const TinyReference& reference : tiny_references()) {
     CAPTURE(reference.name);
     const TestModel model(reference.gguf);
     const std::vector<std::int32_t> prompt = prompt_of(reference, 40);
-    for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
+    for (const auto& [precision, kv_types] : kinds) {
       CAPTURE(precision_name(precision));
+      CAPTURE(kv_types.size());
       PlanLimits limits;
       limits.precision = precision;
+      limits.kv_types = kv_types;
       const Generated truth = on_sim(model, limits, prompt);
       for (const std::size_t index : {std::size_t{0}, kLimits - 1}) {
         check_at_limit(model, limits, index, prompt, truth, {.seed = seed++});

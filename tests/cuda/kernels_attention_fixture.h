@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "layers/ops.h"
+#include "layers/row_kernels.h"
 #include "memory/quant.h"
 #include "tests/cuda/kernels_fixture.h"
+#include "tests/support/kv_referee.h"
 #include "tests/support/random_weights.h"
 
 namespace sluice::tests {
@@ -50,7 +52,7 @@ struct AttentionCase {
       const std::size_t width = shape.kv_heads * shape.head_dim;
       part_keys.push_back(random_floats(keys * width, ++seed));
       part_values.push_back(random_floats(keys * width, ++seed));
-      store(part_keys.back(), part_values.back(), keys, first_page);
+      store(keys, first_page);
       const std::size_t most = gpu_query_block_tokens(shape.group);
       for (std::size_t t = 0; t < part.tokens; t += most) {
         blocks.push_back({static_cast<std::int32_t>(token + t),
@@ -69,7 +71,8 @@ struct AttentionCase {
     }
   }
 
-  // `out` of one token's head, in double precision; of its query as it is, or rounded to halves.
+  // `out` of one token's head, in double precision; of its query and of keys and values as they
+  // are, or rounded to halves.
   std::vector<double> truth(std::size_t part, std::size_t token_of_part, std::size_t head,
                             std::size_t token, bool halves) const {
     const std::size_t dim = shape.head_dim;
@@ -82,8 +85,7 @@ struct AttentionCase {
     for (std::size_t k = 0; k < keys; ++k) {
       double dot = 0.0;
       for (std::size_t d = 0; d < dim; ++d) {
-        const double one = halves ? half_to_float(float_to_half(query[d])) : query[d];
-        dot += one * as_stored(part_keys[part][k * width + kv + d]);
+        dot += rounded(query[d], halves) * rounded(part_keys[part][k * width + kv + d], halves);
       }
       scores[k] = dot;
       top = std::max(top, dot);
@@ -94,7 +96,7 @@ struct AttentionCase {
       const double weight = std::exp(scores[k] - top);
       total += weight;
       for (std::size_t d = 0; d < dim; ++d) {
-        out[d] += weight * as_stored(part_values[part][k * width + kv + d]);
+        out[d] += weight * rounded(part_values[part][k * width + kv + d], halves);
       }
     }
     for (double& each : out) each /= total;
@@ -103,8 +105,8 @@ struct AttentionCase {
 
   std::size_t row_floats() const { return (heads + 2 * shape.kv_heads) * shape.head_dim; }
   std::size_t columns() const { return heads * shape.head_dim; }
-  double as_stored(float value) const {
-    return shape.type == KvType::kF32 ? value : half_to_float(float_to_half(value));
+  static double rounded(float value, bool halves) {
+    return halves ? half_to_float(float_to_half(value)) : value;
   }
 
   AttentionShape shape;
@@ -117,7 +119,8 @@ struct AttentionCase {
   std::vector<QueryBlock> blocks;
   DeviceArray<std::byte> pages;
   DeviceArray<float> qkv;
-  std::vector<std::vector<float>> part_keys;  // [keys, kv_heads, head_dim] of each part
+  // [keys, kv_heads, head_dim] of each part, as the pages hold them
+  std::vector<std::vector<float>> part_keys;
   std::vector<std::vector<float>> part_values;
 
  private:
@@ -140,30 +143,21 @@ struct AttentionCase {
             .pages = pages};
   }
 
-  void store_one(std::byte* begin, std::size_t at, float value) const {
-    if (shape.type == KvType::kF32) {
-      std::memcpy(begin + at * sizeof(float), &value, sizeof(value));
-    } else {
-      const std::uint16_t bits = float_to_half(value);
-      std::memcpy(begin + at * sizeof(bits), &bits, sizeof(bits));
-    }
-  }
-  void store(const std::vector<float>& keys, const std::vector<float>& values, std::size_t count,
-             std::size_t first_page) const {
+  // Of the last part, by the CPU's kernel, which has tests of its own.
+  void store(std::size_t count, std::size_t first_page) {
     const std::size_t dim = shape.head_dim;
-    const std::size_t stride = layout.value_stride();
     for (std::size_t k = 0; k < count; ++k) {
       const auto page = static_cast<std::size_t>(table[first_page + k / kPageTokens]);
       for (std::size_t head = 0; head < shape.kv_heads; ++head) {
         std::byte* begin = pages.data() + page * layout.page_bytes() +
                            head * (layout.keys_bytes() + layout.values_bytes());
-        const std::size_t slot = k % kPageTokens;
-        const std::size_t from = (k * shape.kv_heads + head) * dim;
-        for (std::size_t d = 0; d < stride; ++d) {
-          const bool there = d < dim;
-          if (there) store_one(begin, d * kPageTokens + slot, keys[from + d]);
-          store_one(begin + layout.keys_bytes(), slot * stride + d,
-                    there ? values[from + d] : 0.0f);
+        float* key = &part_keys.back()[(k * shape.kv_heads + head) * dim];
+        float* value = &part_values.back()[(k * shape.kv_heads + head) * dim];
+        row_kernels().store(key, value, k % kPageTokens, layout, begin);
+        const PageReader reader{layout, begin};
+        for (std::size_t d = 0; d < dim; ++d) {
+          key[d] = static_cast<float>(reader.key(k % kPageTokens, d));
+          value[d] = static_cast<float>(reader.value(k % kPageTokens, d));
         }
       }
     }

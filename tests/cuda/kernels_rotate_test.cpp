@@ -5,8 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "memory/quant.h"
+#include "layers/row_kernels.h"
 #include "tests/cuda/kernels_fixture.h"
+#include "tests/support/kv_referee.h"
 #include "tests/support/random_weights.h"
 
 using namespace sluice;
@@ -109,46 +110,62 @@ class RotateCase {
     CHECK(worst < 2e-6);
   }
 
-  double stored(const DeviceArray<std::byte>& kv, std::size_t at) const {
-    if (r_.type == KvType::kF32) {
-      float value = 0.0f;
-      std::memcpy(&value, kv.data() + at * sizeof(value), sizeof(value));
-      return value;
-    }
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, kv.data() + at * sizeof(bits), sizeof(bits));
-    return half_to_float(bits);
+  std::byte* head_of(const DeviceArray<std::byte>& kv, std::size_t token, std::size_t head) const {
+    return kv.data() + static_cast<std::size_t>(kPageOf[token]) * layout_.page_bytes() +
+           head * (layout_.keys_bytes() + layout_.values_bytes());
+  }
+
+  // How far what a page holds may be from a value of a group of that scale.
+  double tolerance(double value, double scale) const {
+    constexpr double kOfSums = 1e-6;
+    if (r_.type == KvType::kQ8_0) return 0.51 * scale + kOfSums;
+    return (r_.type == KvType::kF16 ? 6e-4 : kOfSums) * (1.0 + std::abs(value));
   }
 
   // Keys and values are where they belong, and every other byte of the pages is as it was.
   void check_pages(const DeviceArray<std::byte>& kv) const {
-    const std::size_t bytes = layout_.value_bytes();
-    const std::size_t stride = layout_.value_stride();
-    std::vector<double> right(layout_.layer_bytes() / bytes, NAN);
+    std::size_t wrong = 0;
     for (std::size_t t = 0; t < kTokens; ++t) {
       const std::size_t slot = static_cast<std::size_t>(kPositions[t]) % kPageTokens;
       for (std::size_t head = 0; head < r_.kv_heads; ++head) {
-        const std::size_t keys = (static_cast<std::size_t>(kPageOf[t]) * layout_.page_bytes() +
-                                  head * (layout_.keys_bytes() + layout_.values_bytes())) /
-                                 bytes;
-        const std::size_t values = keys + layout_.keys_bytes() / bytes + slot * stride;
-        for (std::size_t d = 0; d < stride; ++d) {
+        const PageReader page{layout_, head_of(kv, t, head)};
+        for (std::size_t d = 0; d < layout_.value_stride(); ++d) {
           const bool gap = d >= r_.head_dim;
-          right[values + d] = gap ? 0.0 : wanted(t, r_.heads + r_.kv_heads + head, d);
-          if (!gap) right[keys + d * kPageTokens + slot] = wanted(t, r_.heads + head, d);
+          const double value = gap ? 0.0 : wanted(t, r_.heads + r_.kv_heads + head, d);
+          const double off = std::abs(page.value(slot, d) - value);
+          wrong += !(off <= (gap ? 0.0 : tolerance(value, page.value_scale(slot, d))));
+          if (gap) continue;
+          const double key = wanted(t, r_.heads + head, d);
+          const double key_off = std::abs(page.key(slot, d) - key);
+          wrong += !(key_off <= tolerance(key, page.key_scale(slot, d)));
         }
       }
     }
-    const double tolerance = r_.type == KvType::kF16 ? 6e-4 : 1e-6;
-    std::size_t wrong = 0;
-    for (std::size_t i = 0; i < right.size(); ++i) {
-      const double got = stored(kv, i);
-      const bool good = std::isnan(right[i])
-                            ? std::isnan(got)
-                            : std::abs(got - right[i]) <= tolerance * (1.0 + std::abs(right[i]));
-      if (!good) ++wrong;
-    }
     CHECK(wrong == 0);
+    std::vector<std::byte> rest = kv.values();
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (std::size_t head = 0; head < r_.kv_heads; ++head) {
+        clear_slot(rest.data() + (head_of(kv, t, head) - kv.data()),
+                   static_cast<std::size_t>(kPositions[t]) % kPageTokens);
+      }
+    }
+    CHECK(std::ranges::count(rest, std::byte{0xff}) == static_cast<std::ptrdiff_t>(rest.size()));
+  }
+
+  // As a page is where nothing was stored.
+  void clear_slot(std::byte* head, std::size_t slot) const {
+    const std::size_t bytes = layout_.value_bytes();
+    std::byte* values = head + layout_.keys_bytes();
+    for (std::size_t d = 0; d < r_.head_dim; ++d) {
+      std::memset(head + (d * kPageTokens + slot) * bytes, 0xff, bytes);
+    }
+    std::memset(values + slot * layout_.value_stride() * bytes, 0xff,
+                layout_.value_stride() * bytes);
+    for (std::byte* end : {values, values + layout_.values_bytes()}) {
+      for (std::size_t at = slot; at < layout_.scales_bytes() / 2; at += kPageTokens) {
+        std::memset(end - layout_.scales_bytes() + 2 * at, 0xff, 2);
+      }
+    }
   }
 
   Rotation r_;
@@ -163,12 +180,12 @@ class RotateCase {
 
 TEST_CASE("kernels: rotation turns queries and keys, scales queries and fills pages, and no more") {
   TestGpu gpu;
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  for (const KvType type : kAllKvTypes) {
     for (const std::size_t head_dim : {15, 24, 64, 80, 96, 128, 256}) {
       for (const std::size_t less : {0, 8}) {
         for (const bool biases : {false, true}) {
           const std::size_t rope_dims = head_dim / 2 * 2 - less;
-          CAPTURE(static_cast<int>(type));
+          CAPTURE(kv_type_name(type));
           CAPTURE(head_dim);
           CAPTURE(rope_dims);
           CAPTURE(biases);
@@ -177,5 +194,53 @@ TEST_CASE("kernels: rotation turns queries and keys, scales queries and fills pa
         }
       }
     }
+  }
+}
+
+// Of all sizes that halves scale, and beyond.
+TEST_CASE("kernels: what goes to pages of q8_0 is the CPU's, byte for byte") {
+  constexpr std::size_t kHeads = 3;
+  TestGpu gpu;
+  for (const std::size_t head_dim : {15, 24, 33, 64, 80, 128}) {
+    CAPTURE(head_dim);
+    const KvLayout layout{.type = KvType::kQ8_0,
+                          .layers = 1,
+                          .kv_heads = kHeads,
+                          .head_dim = head_dim,
+                          .pages = kPages};
+    std::vector<float> qkv = random_floats(kTokens * 3 * kHeads * head_dim, 5);
+    for (std::size_t i = 0; i < qkv.size(); ++i) {
+      const std::size_t group = i / 16;
+      qkv[i] *= group % 9 == 4 ? 0.0f : std::ldexp(1.0f, static_cast<int>(group * 5 % 61) - 36);
+      if (group % 31 == 8) qkv[i] = i % 2 == 0 ? INFINITY : NAN;
+    }
+    std::vector<std::byte> right(layout.layer_bytes(), std::byte{0xff});
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (std::size_t head = 0; head < kHeads; ++head) {
+        const float* key = &qkv[(t * 3 + 1) * kHeads * head_dim + head * head_dim];
+        row_kernels().store(key, key + kHeads * head_dim,
+                            static_cast<std::size_t>(kPositions[t]) % kPageTokens, layout,
+                            right.data() +
+                                static_cast<std::size_t>(kPageOf[t]) * layout.page_bytes() +
+                                head * (layout.keys_bytes() + layout.values_bytes()));
+      }
+    }
+    const DeviceArray<std::int32_t> positions(kPositions);
+    const DeviceArray<std::int32_t> pages(kPageOf);
+    const DeviceArray<float> rotations(std::size_t{1});
+    in_each_order([&] {
+      const DeviceArray<float> rows(qkv);
+      const DeviceArray<std::byte> kv(layout.layer_bytes());
+      const RotateArgs args{rows.data(),
+                            kHeads,
+                            0,
+                            nullptr,
+                            nullptr,
+                            nullptr,
+                            {kTokens, positions.data(), pages.data(), rotations.data()},
+                            {layout, kv.data()}};
+      gpu.run([&](Ops& ops, Stream& stream) { ops.rotate(stream, args); });
+      CHECK(kv.values() == right);
+    });
   }
 }

@@ -35,7 +35,7 @@ TEST_CASE("budgeter: no plan asks for more than it was given, whatever it was gi
 TEST_CASE("budgeter: what the user fixes stays fixed") {
   const TestModel model(tiny_reference("f32").gguf);
   const Workload workload{.prompt_tokens = 100, .max_tokens = 20, .context_tokens = 120};
-  const PlanLimits pinned{.slots = 3, .segment_tokens = 7, .kv_type = KvType::kF16};
+  const PlanLimits pinned{.slots = 3, .segment_tokens = 7, .kv_types = {KvType::kF16}};
   PlanLimits limits = pinned;
   limits.device_bytes = smallest_limit_bytes(model.layout, workload, pinned) + 10'000;
   const Plan plan = model.plan(workload, limits);
@@ -97,7 +97,7 @@ TEST_CASE("cost model: a pass takes as long as the longer of copying and computi
   double computing = 0.0;
   plan.slots = 1;
   for (const Piece& piece : make_schedule(model.layout, plan).pieces) {
-    computing += predict_piece(model.layout, hardware.device, piece, size).alone();
+    computing += predict_piece(model.layout, hardware.device, KvType::kF16, piece, size).alone();
   }
   const double bytes = static_cast<double>(plan.streamed_bytes(model.layout, size.tokens));
   for (const double ratio : {0.2, 1.0, 5.0}) {  // copying to computing

@@ -52,13 +52,14 @@ TEST_CASE("cost model: a pace holds products back, not what lies between, and no
       cut_unit(c.model.layout.units, 0, c.model.layout.units.front().size_bytes).front();
   const PassSize size{1, 4, 1};
   ComputeRates rates = test_hardware().device;
-  const double fast = predict_piece(c.model.layout, rates, whole, size).alone();
+  const double fast = predict_piece(c.model.layout, rates, KvType::kF16, whole, size).alone();
   rates.pace.bytes_per_second = 1e15;
-  CHECK(predict_piece(c.model.layout, rates, whole, size).alone() == doctest::Approx(fast));
+  CHECK(predict_piece(c.model.layout, rates, KvType::kF16, whole, size).alone() ==
+        doctest::Approx(fast));
   rates.pace.bytes_per_second = 1e6;
-  const double paced = predict_piece(c.model.layout, rates, whole, size).alone();
+  const double paced = predict_piece(c.model.layout, rates, KvType::kF16, whole, size).alone();
   rates.pace.bytes_per_second = 0.5e6;
-  const double twice = predict_piece(c.model.layout, rates, whole, size).alone();
+  const double twice = predict_piece(c.model.layout, rates, KvType::kF16, whole, size).alone();
   double bytes = 0.0;
   for (const MatrixInfo& m : c.model.layout.units.front().matrices) {
     bytes += static_cast<double>(packed_bytes(m.type(), m.rows(), m.columns()));

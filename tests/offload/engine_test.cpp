@@ -43,12 +43,14 @@ Sequences unequal_sequences(const TinyReference& reference, std::size_t count) {
 
 // What every plan must give: in place, one token a pass, each sequence alone.
 AllLogits plain_truth(const TestModel& model, const Sequences& sequences,
-                      std::optional<Precision> precision = {}) {
+                      std::optional<Precision> precision = {},
+                      const std::vector<KvType>& kv_types = {}) {
   AllLogits truth;
   for (const auto& tokens : sequences) {
     const Sequences alone = {tokens};
-    const Plan plan = model.plan(workload_for(alone),
-                                 {.in_place = true, .segment_tokens = 1, .precision = precision});
+    const Plan plan = model.plan(
+        workload_for(alone),
+        {.in_place = true, .segment_tokens = 1, .kv_types = kv_types, .precision = precision});
     truth.push_back(score_all(model, plan, {}, alone, true)[0]);
   }
   return truth;
@@ -78,13 +80,14 @@ TEST_CASE("engine: tiny models of every kind agree with Transformers") {
     const TestModel model(reference.gguf);
     const Sequences sequences = {reference.ids};
     const auto error = [&](KvType kv_type, Precision precision) {
-      const PlanLimits limits{.in_place = true, .kv_type = kv_type, .precision = precision};
+      const PlanLimits limits{.in_place = true, .kv_types = {kv_type}, .precision = precision};
       const Plan plan = model.plan(workload_for(sequences), limits);
       return relative_error(score_all(model, plan, {}, sequences, true)[0], reference.logits);
     };
     const bool quantised = model.layout.takes(ActivationForm::kInt16, Precision::kHigh);
     CHECK(error(KvType::kF32, Precision::kHigh) < (quantised ? 1e-3 : 1e-5));
     CHECK(error(KvType::kF16, Precision::kHigh) < 2e-3);
+    CHECK(error(KvType::kQ8_0, Precision::kHigh) < 3e-2);
     const bool wide = !quantised && !model.layout.takes(ActivationForm::kBf16, Precision::kNormal);
     CHECK(error(KvType::kF32, Precision::kNormal) < (wide ? 1e-5 : 6e-2));
   }
@@ -111,17 +114,19 @@ TEST_CASE("engine: units that the host computes in small passes change no bit of
 }
 
 TEST_CASE("engine: no limit, slot count, segment or batch changes a bit of the logits") {
-  for (const char* name : {"f32", "quants"}) {
+  const std::pair<const char*, std::vector<KvType>> models[] = {
+      {"f32", {}}, {"quants", {}}, {"f32_head24", {KvType::kQ8_0}}, {"quants", {KvType::kQ8_0}}};
+  for (const auto& [name, kv_types] : models) {
     const TinyReference& reference = tiny_reference(name);
     const TestModel model(reference.gguf);
     for (const std::size_t count : {1, 3, 8}) {
       const Sequences sequences = unequal_sequences(reference, count);
-      const AllLogits truth = plain_truth(model, sequences);
+      const AllLogits truth = plain_truth(model, sequences, {}, kv_types);
       const Workload workload = workload_for(sequences);
       std::size_t step = 0;
       for (const std::size_t segment : {1, 7, 64, 512}) {
         for (const std::size_t slots : {2, 3, 4}) {
-          PlanLimits limits{.slots = slots, .segment_tokens = segment};
+          PlanLimits limits{.slots = slots, .segment_tokens = segment, .kv_types = kv_types};
           const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
           const std::size_t everything = model.plan(workload, limits).bytes.total();
           // Each combination at one of 25 limits, the ends included, so that all are met.
@@ -196,6 +201,7 @@ TEST_CASE("engine: random limits, slots, segments, links and batches give the sa
     const Workload workload = workload_for(sequences);
     PlanLimits limits{.slots = 1 + below(5),
                       .segment_tokens = 1 + below(100),
+                      .kv_types = {kAllKvTypes[below(kKvTypeCount)]},
                       .precision = below(2) == 0 ? Precision::kNormal : Precision::kHigh};
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
     limits.device_bytes = smallest + below(400000);
@@ -207,7 +213,7 @@ TEST_CASE("engine: random limits, slots, segments, links and batches give the sa
     CAPTURE(*limits.slots);
     CAPTURE(*limits.segment_tokens);
     check_plan(model, model.plan(workload, limits), link, sequences,
-               plain_truth(model, sequences, limits.precision));
+               plain_truth(model, sequences, limits.precision, limits.kv_types));
   }
 }
 

@@ -33,7 +33,9 @@ PlanLimits random_limits(std::mt19937& random, const ModelLayout& model) {
   if (limits.gpu) limits.context_bytes = random() % 1_MiB;
   if (random() % 4 == 0) limits.slots = 1 + random() % 5;
   if (random() % 4 == 0) limits.segment_tokens = 1 + random() % 40;
-  if (random() % 4 == 0) limits.kv_type = KvType::kF32;
+  for (const KvType type : kAllKvTypes) {
+    if (random() % 4 == 0) limits.kv_types.push_back(type);
+  }
   if (random() % 4 == 0) limits.precision = Precision::kHigh;
   if (random() % 4 == 0) limits.host_units = random() % 4;
   if (random() % 3 == 0) {
@@ -105,6 +107,7 @@ void check_runs(std::size_t cases, unsigned seed) {
   std::mt19937 random(seed);
   std::size_t streamed = 0;
   std::size_t by_host = 0;
+  std::size_t quantised = 0;
   for (std::size_t i = 0; i < cases; ++i) {
     const TinyReference& reference = tiny_references()[i % tiny_references().size()];
     CAPTURE(i);
@@ -120,14 +123,14 @@ void check_runs(std::size_t cases, unsigned seed) {
     PlanLimits limits = random_limits(random, model.layout);
     limits.gpu = false;
     limits.context_bytes = 0;
-    PlanLimits free{.kv_type = limits.kv_type, .precision = limits.precision};
-    const AllLogits truth = score_all(model, model.plan(workload, free), {}, sequences);
-
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
     limits.device_bytes = smallest + random() % model.layout.units_bytes();
     const Plan made = make_plan(model.layout, workload, limits, random_hardware(random));
     Plan plan = parse_plan_file(print_plan_file(model.layout, made), "FILE", model.layout);
+    const PlanLimits free{.kv_types = {made.kv.type}, .precision = limits.precision};
+    const AllLogits truth = score_all(model, model.plan(workload, free), {}, sequences);
     streamed += plan.slots > 0;
+    quantised += plan.kv.type == KvType::kQ8_0;
     by_host += plan.host_tokens() > 0;
     plan.limit_bytes = plan.bytes.total();
     const LinkSpeed link = i % 2 == 0 ? LinkSpeed{} : LinkSpeed{.bytes_per_second = 1e9};
@@ -137,6 +140,7 @@ void check_runs(std::size_t cases, unsigned seed) {
   }
   CHECK(streamed > cases / 2);
   CHECK(by_host > cases / 8);
+  CHECK(quantised > cases / 20);
 }
 
 // As somebody with an editor might: what fits together, but no budgeter would say.
@@ -174,8 +178,10 @@ void check_forged(std::size_t cases, unsigned seed) {
                             .max_tokens = 1,
                             .context_tokens = 60,
                             .all_logits = true};
-    const Plan plain = model.plan(workload, {});
-    Plan forged = plain;
+    const KvType kv = kAllKvTypes[random() % kKvTypeCount];
+    const Plan plain = model.plan(workload, {.kv_types = {kv}});
+    Plan forged = model.plan(workload, {});
+    forged.kv.type = kv;
     forge(random, model.layout, forged);
     std::optional<Plan> plan;
     try {
