@@ -119,8 +119,9 @@ void check_device(const PlanFields& fields, const Plan& plan, std::string_view d
                      kPlacementNames[static_cast<std::size_t>(where)],
                      "; all are in place on cpu, and none elsewhere"));
   }
-  if (in_place && (plan.slots > 0 || plan.limit_bytes)) {
-    fields.fail("has slots or a limit, and the device cpu, which knows neither");
+  if (in_place && (plan.slots > 0 || plan.limit_bytes || plan.host_kv.layers > 0)) {
+    fields.fail(
+        "has slots, a limit or host_cache_layers, and the device cpu, which knows none of these");
   }
   if (plan.gpu && !plan.limit_bytes) fields.fail("has limit_bytes null; cuda has a limit");
 }
@@ -130,7 +131,8 @@ void check_bytes(const std::string& file, const Json& json, const ModelLayout& l
   const PlanFields fields(file + ": bytes", json,
                           {"vectors", "resident", "slots", "kv", "input", "activations", "logits",
                            "scratch", "context", "total"});
-  const std::size_t page_bytes = std::max<std::size_t>(1, plan.kv.layers * plan.kv.page_bytes());
+  const std::size_t layers = plan.kv.layers + plan.host_kv.layers;
+  const std::size_t page_bytes = std::max<std::size_t>(1, layers * plan.kv.page_bytes());
   if (plan.kv.pages > kMostBytes / page_bytes) {
     fields.fail(text("can't be counted: ", plan.kv.pages, " pages of context are more than ",
                      print_bytes(kMostBytes)));
@@ -193,6 +195,7 @@ Json plan_json(const ModelLayout& layout, const Plan& plan) {
       {"host_limit_bytes", plan.host_limit_bytes ? Json(*plan.host_limit_bytes) : Json(nullptr)},
       {"disk_buffers", plan.disk_buffers},
       {"disk_buffer_bytes", plan.disk_buffer_bytes},
+      {"host_cache_layers", plan.host_kv.layers},
       {"kv_type", kv_type_name(plan.kv.type)},
       {"precision", precision_name(plan.precision)},
       {"placement", Json::array()},
@@ -239,7 +242,8 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
       file, root,
       {"sluice_plan", "sluice_version", "model", "device", "workload", "limit_bytes",
        "segment_tokens", "slots", "slot_bytes", "host_limit_bytes", "disk_buffers",
-       "disk_buffer_bytes", "kv_type", "precision", "placement", "routes", "bytes", "predicted"});
+       "disk_buffer_bytes", "host_cache_layers", "kv_type", "precision", "placement", "routes",
+       "bytes", "predicted"});
   check_fingerprint(file, fields.value("model"), layout);
   const ModelConfig& c = layout.config;
   const std::string_view device = kDevices[fields.word("device", {"cpu", "sim", "cuda"})];
@@ -257,6 +261,7 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
              .kv_heads = c.kv_heads,
              .head_dim = c.head_dim,
              .pages = plan.workload.cache_pages()};
+  plan.cache_on_host(fields.count("host_cache_layers", 0, c.layers));
   plan.precision = fields.word("precision", {precision_name(Precision::kNormal),
                                              precision_name(Precision::kHigh)}) == 0
                        ? Precision::kNormal

@@ -57,6 +57,7 @@ ComputeRates host_rates(const HostProfile& host, Precision precision,
   }
   rates.attention_operations_per_second = kOfAttention * f32;
   rates.attention_one_token_operations_per_second = kOfAttention * f32;
+  rates.cache_bytes_per_second = bus;
   rates.element_seconds = ProductRate::in_proportion(kOperationsPerElement / f32);
   rates.step_seconds = kStepSeconds;
   rates.share_beside_copies = std::clamp((bus - link_bytes_per_second) / bus, kLeastShare, 1.0);

@@ -25,6 +25,17 @@ T* take(std::uintptr_t& at, std::size_t count) {
   return begin;
 }
 
+// What the mixing buffer holds of a token while it is attended.
+std::size_t attention_floats(const ModelConfig& c) {
+  return (mixed_row_bytes(c) + activation_row_bytes(ActivationForm::kF32, c.query_width())) /
+         sizeof(float);
+}
+
+ActivationForm form_of_attended(const UnitInfo& unit, Precision precision) {
+  const auto output = std::ranges::find(unit.matrices, MatrixRole::kOutput, &MatrixInfo::role);
+  return activation_form(output->type(), precision);
+}
+
 }  // namespace
 
 bool ends_batch(MatrixRole role) {
@@ -53,9 +64,6 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
   const ModelConfig& c = model.config;
   const std::size_t rows = std::max(largest.tokens, largest.logit_rows);
   const std::size_t widest = std::max({c.width, c.query_width(), c.feed_forward});
-  const std::size_t attention_floats =
-      c.query_width() + 2 * c.kv_width() +
-      activation_row_bytes(ActivationForm::kF32, c.query_width()) / sizeof(float);
   std::array<std::size_t, kActivationForms> bytes{};
   for (std::size_t i = 0; i < kActivationForms; ++i) {
     const auto form = static_cast<ActivationForm>(i);
@@ -64,8 +72,31 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
   }
   return {.input_bytes = largest.input_bytes(c),
           .activation_bytes = bytes,
-          .mixing_floats = largest.tokens * std::max(attention_floats, 2 * c.feed_forward),
+          .mixing_floats = largest.tokens * std::max(attention_floats(c), 2 * c.feed_forward),
           .logits_floats = largest.logit_rows * c.vocab};
+}
+
+std::size_t mixed_row_bytes(const ModelConfig& config) {
+  return (config.query_width() + 2 * config.kv_width()) * sizeof(float);
+}
+
+std::size_t attended_row_bytes(const ModelConfig& config, const UnitInfo& attention,
+                               Precision precision) {
+  return activation_row_bytes(form_of_attended(attention, precision), config.query_width());
+}
+
+WorkspaceSizes attention_sizes(const ModelLayout& model, Precision precision, std::size_t tokens) {
+  const ModelConfig& c = model.config;
+  WorkspaceSizes sizes{};
+  sizes.mixing_floats = tokens * attention_floats(c);
+  for (const UnitInfo& unit : model.units) {
+    if (unit.kind != UnitKind::kAttention) continue;
+    const ActivationForm form = form_of_attended(unit, precision);
+    if (form == ActivationForm::kF32) continue;  // lies with what is mixed
+    sizes.activation_bytes[static_cast<std::size_t>(form)] =
+        tokens * attended_row_bytes(c, unit, precision);
+  }
+  return sizes;
 }
 
 void Model::begin_pass(const PassShape& shape, std::byte* input) {
@@ -87,7 +118,7 @@ void Model::run(Stream& stream, const Piece& piece, const std::byte* weights) {
     batch.products[batch.count++] = product_args(unit, range, weights + range.begin_bytes);
     if (range.first_panel + range.panels < panels || !ends_batch(matrix.role)) continue;
     flush();
-    after(stream, unit, matrix.role);
+    after(stream, piece.unit, matrix.role);
   }
   flush();
 }
@@ -121,10 +152,11 @@ void Model::before(Stream& stream, const UnitInfo& unit, MatrixRole role) {
   ops_.norm(stream, args);
 }
 
-void Model::after(Stream& stream, const UnitInfo& unit, MatrixRole role) {
+void Model::after(Stream& stream, std::size_t index, MatrixRole role) {
+  const UnitInfo& unit = layout_.units[index];
   switch (role) {
     case MatrixRole::kValue:
-      attend(stream, unit);
+      if (workspace_.kv[unit.layer] != nullptr) attend(stream, index);
       break;
     case MatrixRole::kOutput:
       add_bias(stream, unit.layer, VectorRole::kOutputBias);
@@ -193,11 +225,11 @@ ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
           .accumulate = to.accumulate};
 }
 
-// Queries, keys and values are there: rotates them, stores keys and values, attends.
-void Model::attend(Stream& stream, const UnitInfo& unit) {
+void Model::attend(Stream& stream, std::size_t index) {
   const ModelConfig& c = layout_.config;
+  const UnitInfo& unit = layout_.units[index];
   const std::size_t layer = unit.layer;
-  const KvView kv{workspace_.kv_layout, workspace_.kv + layer * workspace_.kv_layout.layer_bytes()};
+  const KvView kv{workspace_.kv_layout, workspace_.kv[layer]};
   ops_.rotate(stream, {.qkv = workspace_.mixing,
                        .heads = c.heads,
                        .rope_dims = c.rope_dims,
@@ -221,6 +253,19 @@ void Model::attend(Stream& stream, const UnitInfo& unit) {
                        .table_pages = shape_.table_pages,
                        .kv = kv,
                        .out = out});
+}
+
+std::span<std::byte> Model::mixed_rows() const {
+  return {reinterpret_cast<std::byte*>(workspace_.mixing),
+          shape_.tokens * mixed_row_bytes(layout_.config)};
+}
+
+std::span<std::byte> Model::attended_rows(std::size_t unit) const {
+  const UnitInfo& info = layout_.units[unit];
+  const ActivationForm form = form_of_attended(info, workspace_.precision);
+  std::byte* begin = form == ActivationForm::kF32 ? reinterpret_cast<std::byte*>(attention_out())
+                                                  : workspace_.activations.row(form, 0, 0);
+  return {begin, shape_.tokens * attended_row_bytes(layout_.config, info, workspace_.precision)};
 }
 
 Activations Model::inputs_of(const UnitInfo& unit, std::initializer_list<MatrixRole> roles) const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "layers/ops.h"
@@ -48,6 +49,14 @@ struct WorkspaceSizes {
 };
 WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
                                const PassShape& largest);
+// Of a place that attends, for so many tokens, and computes nothing else. Input and logits: none.
+WorkspaceSizes attention_sizes(const ModelLayout& model, Precision precision, std::size_t tokens);
+
+// Of one token: queries, keys and values, which attention begins with, and what it leaves for its
+// unit's output product.
+std::size_t mixed_row_bytes(const ModelConfig& config);
+std::size_t attended_row_bytes(const ModelConfig& config, const UnitInfo& attention,
+                               Precision precision);
 
 struct Workspace {
   Precision precision = Precision::kNormal;
@@ -56,7 +65,8 @@ struct Workspace {
   float* mixing;
   float* logits;   // [rows, vocab]
   float* vectors;  // the model's norm weights and biases
-  std::byte* kv;
+  // [layers]: where each one's part of the pages begins; null: it is attended elsewhere.
+  std::vector<std::byte*> kv;
   KvLayout kv_layout;
 };
 
@@ -76,12 +86,19 @@ class Model {
   // logits are wanted.
   void run(Stream& stream, const Piece& piece, const std::byte* weights);
 
+  // Rotates the rows of a pass, stores keys and values, attends, for the layer of an attention
+  // unit. Running that unit's pieces does it where the layer's pages are here.
+  void attend(Stream& stream, std::size_t unit);
+  // What that begins with, and what it leaves: rows for the pass's tokens, laid out alike wherever
+  // they are computed.
+  std::span<std::byte> mixed_rows() const;
+  std::span<std::byte> attended_rows(std::size_t unit) const;
+
  private:
   void before(Stream& stream, const UnitInfo& unit, MatrixRole role);
-  void after(Stream& stream, const UnitInfo& unit, MatrixRole role);
+  void after(Stream& stream, std::size_t unit, MatrixRole role);
   ProductArgs product_args(const UnitInfo& unit, const PanelRange& range,
                            const std::byte* panels) const;
-  void attend(Stream& stream, const UnitInfo& unit);
   void add_bias(Stream& stream, std::size_t layer, VectorRole role);
 
   // The forms of activations that these matrices take.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "memory/packed.h"
 #include "memory/units.h"
@@ -9,9 +10,16 @@
 namespace sluice {
 namespace {
 
-std::vector<Piece> cut(const UnitInfo& unit, std::size_t index, std::size_t limit_bytes) {
+// Some matrices of a unit: [first, end).
+struct Run {
+  std::size_t first;
+  std::size_t end;
+};
+
+std::vector<Piece> cut(const UnitInfo& unit, std::size_t index, const Run& run,
+                       std::size_t limit_bytes) {
   std::vector<Piece> pieces;
-  for (std::size_t m = 0; m < unit.matrices.size(); ++m) {
+  for (std::size_t m = run.first; m < run.end; ++m) {
     const MatrixInfo& matrix = unit.matrices[m];
     const std::size_t panel = panel_bytes(matrix.type(), matrix.columns());
     const std::size_t count = ceil_div(matrix.rows(), kPanelRows);
@@ -37,6 +45,21 @@ std::vector<Piece> cut(const UnitInfo& unit, std::size_t index, std::size_t limi
   return pieces;
 }
 
+std::vector<Piece> cut_run(const UnitInfo& unit, std::size_t index, const Run& run,
+                           std::size_t limit_bytes) {
+  std::vector<Piece> pieces = cut(unit, index, run, limit_bytes);
+  // The same number of pieces, evened out: a short last piece would leave a slot half used.
+  const MatrixInfo& last = unit.matrices[run.end - 1];
+  const std::size_t run_bytes =
+      last.begin_bytes + last.size_bytes - unit.matrices[run.first].begin_bytes;
+  const std::size_t even_bytes = ceil_div(run_bytes, pieces.size()) + largest_panel_bytes(unit);
+  if (even_bytes < limit_bytes) {
+    std::vector<Piece> even = cut(unit, index, run, even_bytes);
+    if (even.size() == pieces.size()) return even;
+  }
+  return pieces;
+}
+
 }  // namespace
 
 std::size_t largest_panel_bytes(const UnitInfo& unit) {
@@ -48,17 +71,26 @@ std::size_t largest_panel_bytes(const UnitInfo& unit) {
 }
 
 std::vector<Piece> cut_unit(const std::vector<UnitInfo>& units, std::size_t index,
-                            std::size_t limit_bytes) {
+                            std::size_t limit_bytes, Attention attention) {
   const UnitInfo& unit = units[index];
-  std::vector<Piece> pieces = cut(unit, index, limit_bytes);
-  // The same number of pieces, evened out: a short last piece would leave a slot half used.
-  const std::size_t even_bytes =
-      ceil_div(unit.size_bytes, pieces.size()) + largest_panel_bytes(unit);
-  if (even_bytes < limit_bytes) {
-    std::vector<Piece> even = cut(unit, index, even_bytes);
-    if (even.size() == pieces.size()) return even;
+  const std::size_t count = unit.matrices.size();
+  std::size_t split = count;
+  if (attention == Attention::kElsewhere && unit.kind == UnitKind::kAttention) {
+    while (unit.matrices[split - 1].role != MatrixRole::kValue) --split;
+  }
+  std::vector<Piece> pieces = cut_run(unit, index, {0, split}, limit_bytes);
+  if (split == count) return pieces;
+  for (Piece& piece : cut_run(unit, index, {split, count}, limit_bytes)) {
+    pieces.push_back(std::move(piece));
   }
   return pieces;
+}
+
+bool ends_before_attention(const UnitInfo& unit, const Piece& piece) {
+  const PanelRange& last = piece.ranges.back();
+  const MatrixInfo& matrix = unit.matrices[last.matrix];
+  return matrix.role == MatrixRole::kValue &&
+         last.first_panel + last.panels == ceil_div(matrix.rows(), kPanelRows);
 }
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "layers/weights.h"
@@ -27,9 +28,16 @@ struct Piece {
 // The largest panel of any matrix of the unit: no piece can be smaller.
 std::size_t largest_panel_bytes(const UnitInfo& unit);
 
+// Where a layer's attention is computed: between two matrices of its unit, or not on the device.
+enum class Attention : std::uint8_t { kInUnit, kElsewhere };
+
 // Cuts units[index] into as few pieces of at most `limit_bytes` as order allows, about equal in
-// size. `limit_bytes` must be largest_panel_bytes or more.
+// size. `limit_bytes` must be largest_panel_bytes or more. Where the attention is computed
+// elsewhere, a piece ends with the last panel that it waits for.
 std::vector<Piece> cut_unit(const std::vector<UnitInfo>& units, std::size_t index,
-                            std::size_t limit_bytes);
+                            std::size_t limit_bytes, Attention attention = Attention::kInUnit);
+
+// Whether the products that attention waits for are complete with this piece.
+bool ends_before_attention(const UnitInfo& unit, const Piece& piece);
 
 }  // namespace sluice

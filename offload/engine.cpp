@@ -44,7 +44,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   if (warning_.empty()) warning_ = staging_warning;
   lend_workspace(ops);
   model_ = std::make_unique<Model>(layout, ops, workspace_);
-  if (plan_.host_tokens() > 0) start_host();
+  if (plan_.host_computes()) start_host();
   if (plan_.disk_buffers > 0) {
     disk_ = std::make_unique<DiskStage>(file, layout, plan_, schedule_, device);
     if (warning_.empty()) warning_ = disk_->warning();
@@ -58,7 +58,8 @@ void Engine::lend_workspace(Ops& ops) {
   const WorkspaceSizes sizes = workspace_sizes(layout_, plan_.precision, plan_.largest_pass());
   std::byte* slots = arena_.lend(plan_.bytes.slots, "slots");
   streamer_ = std::make_unique<Streamer>(device_, *compute_, slots, plan_.slots, plan_.slot_bytes);
-  workspace_.kv = arena_.lend(plan_.kv.total_bytes(), "pages");
+  workspace_.kv =
+      plan_.layer_caches(Plan::Side::kDevice, arena_.lend(plan_.kv.total_bytes(), "pages"));
   workspace_.kv_layout = plan_.kv;
   workspace_.input = arena_.lend(sizes.input_bytes, "a pass's input");
   workspace_.precision = plan_.precision;
@@ -85,8 +86,10 @@ void Engine::start_host() {
   compute_->record(*host_turn_);
   host_turn_->synchronize();
   const auto* begin = reinterpret_cast<const float*>(vectors.data());
-  host_ = std::make_unique<HostWorker>(
-      layout_, plan_, std::vector<float>(begin, begin + layout_.vector_floats), options_.host_pace);
+  host_ = std::make_unique<HostWorker>(layout_, plan_,
+                                       std::vector<float>(begin, begin + layout_.vector_floats),
+                                       options_.host_pace, device_);
+  if (warning_.empty()) warning_ = host_->warning();
 }
 
 void Engine::feed(std::span<const Feed> feeds) {
@@ -164,7 +167,7 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
   const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
   if (disk_ != nullptr) disk_->begin_pass(shape.logit_rows > 0);
-  if (route < plan_.routes.size()) host_->begin_pass(shape, staged);
+  if (host_ != nullptr) host_->begin_pass(shape, staged);
   for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
       case StepKind::kInput: {
@@ -181,6 +184,9 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
         break;
       case StepKind::kHost:
         run_host(step, shape, staged);
+        break;
+      case StepKind::kAttend:
+        run_attend(step);
         break;
       case StepKind::kLogits: {
         const std::size_t bytes = shape.logit_rows * layout_.config.vocab * sizeof(float);
@@ -230,10 +236,7 @@ void Engine::run_compute(const Step& step) {
 void Engine::run_host(const Step& step, const PassShape& shape, std::byte* staged) {
   const std::size_t bytes = shape.tokens * layout_.config.width * sizeof(float);
   std::byte* there = workspace_.input;  // the residual stream comes first in a pass's input
-  device_.copy(*compute_, Direction::kToHost, staged, there, bytes,
-               trace_.open_download(step.piece));
-  compute_->record(*host_turn_);
-  host_turn_->synchronize();
+  fetch(staged, there, bytes, step.piece);
   const double begin = now_seconds();
   const std::size_t unit = schedule_.pieces[step.piece].unit;
   if (schedule_.on_disk[step.piece]) {
@@ -246,7 +249,30 @@ void Engine::run_host(const Step& step, const PassShape& shape, std::byte* stage
   }
   trace_.add_host(step.piece, {begin, now_seconds()});
   device_.copy(*compute_, Direction::kToDevice, there, staged, bytes);
-  other_link_bytes_ += 2 * bytes;
+  other_link_bytes_ += bytes;
+}
+
+// The same with rows of queries, keys and values, which come back attended. The copy back is done
+// before anything overwrites what it reads: that begins with a copy behind it on the same stream.
+void Engine::run_attend(const Step& step) {
+  const std::size_t unit = schedule_.pieces[step.piece].unit;
+  const std::span<const std::byte> mixed = model_->mixed_rows();
+  fetch(host_->mixed_rows().data(), mixed.data(), mixed.size(), step.piece);
+  const double begin = now_seconds();
+  host_->attend(unit);
+  trace_.add_host(step.piece, {begin, now_seconds()});
+  const std::span<const std::byte> attended = host_->attended_rows(unit);
+  device_.copy(*compute_, Direction::kToDevice, model_->attended_rows(unit).data(), attended.data(),
+               attended.size());
+  other_link_bytes_ += attended.size();
+}
+
+// Copies what the work given so far leaves to the host, and waits for it.
+void Engine::fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece) {
+  device_.copy(*compute_, Direction::kToHost, to, from, bytes, trace_.open_download(piece));
+  compute_->record(*host_turn_);
+  host_turn_->synchronize();
+  other_link_bytes_ += bytes;
 }
 
 void Engine::show_logits(const LogitsSink& sink) const {

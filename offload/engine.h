@@ -40,7 +40,7 @@ struct EngineCounters {
   double pass_seconds = 0.0;     // from a feed's first pass to its last logits
   double copy_seconds = 0.0;     // the link was busy with weights
   double compute_seconds = 0.0;  // the device was busy computing
-  double host_seconds = 0.0;     // the host was busy computing its units
+  double host_seconds = 0.0;     // the host was busy computing its units, or attending
   double disk_seconds = 0.0;     // the disk was busy reading weights
 };
 
@@ -91,6 +91,8 @@ class Engine {
   const std::byte* take_read(std::uint32_t piece);
   void run_compute(const Step& step);
   void run_host(const Step& step, const PassShape& shape, std::byte* staged);
+  void run_attend(const Step& step);
+  void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
   void show_logits(const LogitsSink& sink) const;
 
   const ModelLayout& layout_;
@@ -108,7 +110,7 @@ class Engine {
   LoadedWeights weights_;
   Workspace workspace_;
   std::unique_ptr<Model> model_;
-  std::unique_ptr<HostWorker> host_;  // null: the host computes no units
+  std::unique_ptr<HostWorker> host_;  // null: the host computes nothing
   std::unique_ptr<DiskStage> disk_;   // null: none lie on the disk
   std::unique_ptr<Event> host_turn_;
   PagePool pages_;

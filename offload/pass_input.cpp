@@ -12,7 +12,8 @@ namespace {
 
 std::size_t block_tokens_of(const Plan& plan, const ModelConfig& config) {
   const std::size_t group = config.heads / config.kv_heads;
-  return plan.gpu ? gpu_query_block_tokens(group) : query_block_tokens(group);
+  const bool gpu_alone = plan.gpu && plan.host_kv.layers == 0;  // the host's blocks suit both
+  return gpu_alone ? gpu_query_block_tokens(group) : query_block_tokens(group);
 }
 
 }  // namespace

@@ -8,18 +8,26 @@
 namespace sluice {
 namespace {
 
-// Norms, rotations, activations and quantising, around the matrix that ends here.
-double between_seconds(const ModelLayout& model, const ComputeRates& rates, KvType kv,
-                       MatrixRole role, const PassSize& size) {
-  const ModelConfig& c = model.config;
+double rotate_seconds(const ModelConfig& c, const ComputeRates& rates, const PassSize& size) {
   const double element = ProductRate::at(rates.element_seconds, size.tokens);
   const double rotate = ProductRate::at(rates.rotate_seconds, size.tokens);
+  return (rotate > 0.0 ? rotate : element) *
+             static_cast<double>(2 * c.query_width() + 2 * c.kv_width()) +
+         rates.step_seconds;
+}
+
+// Norms, rotations, activations and quantising, around the matrix that ends here.
+double between_seconds(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                       MatrixRole role, const PassSize& size, Attention attention) {
+  const ModelConfig& c = model.config;
+  const double element = ProductRate::at(rates.element_seconds, size.tokens);
   switch (role) {
-    case MatrixRole::kValue:
-      return element * static_cast<double>(c.width) +
-             (rotate > 0.0 ? rotate : element) *
-                 static_cast<double>(2 * c.query_width() + 2 * c.kv_width()) +
-             attention_seconds(c, rates, kv, size) + 3 * rates.step_seconds;
+    case MatrixRole::kValue: {
+      const double norm = element * static_cast<double>(c.width) + rates.step_seconds;
+      if (attention == Attention::kElsewhere) return norm;
+      return norm + rotate_seconds(c, rates, size) + attention_seconds(c, rates, kv, size) +
+             rates.step_seconds;
+    }
     case MatrixRole::kUp:
       return element * static_cast<double>(c.width + 2 * c.feed_forward) + 2 * rates.step_seconds;
     case MatrixRole::kHead:
@@ -57,7 +65,7 @@ double attention_seconds(const ModelConfig& c, const ComputeRates& rates, KvType
 }
 
 PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
-                           const Piece& piece, const PassSize& size) {
+                           const Piece& piece, const PassSize& size, Attention attention) {
   const UnitInfo& unit = model.units[piece.unit];
   const std::size_t tokens = unit.kind == UnitKind::kHead ? size.rows : size.tokens;
   PieceSeconds seconds;
@@ -80,23 +88,35 @@ PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, 
     seconds.paced += rates.pace.seconds(bytes, operations);
     const std::size_t panels = ceil_div(matrix.rows(), kPanelRows);
     if (range.first_panel + range.panels == panels) {
-      seconds.between += between_seconds(model, rates, kv, matrix.role, size);
+      seconds.between += between_seconds(model, rates, kv, matrix.role, size, attention);
     }
   }
   return seconds;
+}
+
+PieceSeconds predict_attention(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                               const PassSize& size) {
+  const ModelConfig& c = model.config;
+  return {.between = rotate_seconds(c, rates, size) + attention_seconds(c, rates, kv, size) +
+                     rates.step_seconds};
 }
 
 // Layers are alike: what one unit's pieces take, those of another of its shape take too.
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
+  if (std::ranges::count(schedule.host_attends, true) > 0) {
+    table.host_attention = predict_attention(model, hardware.host, plan.kv.type, size);
+  }
   std::vector<std::size_t> met;  // a unit of each shape, cut alike
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
     const std::size_t begin = schedule.unit[unit];
     const std::size_t count = schedule.unit[unit + 1] - begin;
+    const Attention attention = schedule.attention(unit);
     const auto alike = std::ranges::find_if(met, [&](std::size_t other) {
       return schedule.unit[other + 1] - schedule.unit[other] == count &&
              schedule.on_disk[schedule.unit[other]] == schedule.on_disk[begin] &&
+             schedule.attention(other) == attention &&
              model.units[other].same_shape(model.units[unit]);
     });
     const bool is_new = alike == met.end();
@@ -104,7 +124,7 @@ PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Sche
     for (std::size_t i = 0; i < count; ++i) {
       const Piece& piece = schedule.pieces[begin + i];
       const auto predicted = [&](const ComputeRates& rates, const Piece& what) {
-        return predict_piece(model, rates, plan.kv.type, what, size);
+        return predict_piece(model, rates, plan.kv.type, what, size, attention);
       };
       table.device.push_back(is_new ? predicted(hardware.device, piece) : table.device[known + i]);
       if (!is_new) {

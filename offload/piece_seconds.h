@@ -24,13 +24,19 @@ double attended_keys(double keys);
 double attention_seconds(const ModelConfig& config, const ComputeRates& rates, KvType kv,
                          const PassSize& size);
 
+// Attention is told with the piece that it follows, unless it is computed elsewhere.
 PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,
-                           const Piece& piece, const PassSize& size);
+                           const Piece& piece, const PassSize& size,
+                           Attention attention = Attention::kInUnit);
+// Of a layer where it is: rotating, storing and attending.
+PieceSeconds predict_attention(const ModelLayout& model, const ComputeRates& rates, KvType kv,
+                               const PassSize& size);
 
 // Of all pieces of a schedule, in passes of one size: [pieces].
 struct PieceTable {
   std::vector<PieceSeconds> device;
   std::vector<PieceSeconds> host;  // what it computes uncut: all at a unit's first piece
+  PieceSeconds host_attention;     // of a layer whose cache is in host memory
 };
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size);

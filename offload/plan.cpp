@@ -9,6 +9,37 @@
 
 namespace sluice {
 
+namespace {
+
+// Of the first so many layers, how many have their cache in host memory.
+std::size_t host_caches(const Plan& plan, std::size_t layers) {
+  const std::size_t all = plan.kv.layers + plan.host_kv.layers;
+  return all == 0 ? 0 : layers * plan.host_kv.layers / all;
+}
+
+}  // namespace
+
+void Plan::cache_on_host(std::size_t layers) {
+  const std::size_t all = kv.layers + host_kv.layers;
+  host_kv = kv;
+  host_kv.layers = layers;
+  kv.layers = all - layers;
+}
+
+bool Plan::caches_on_host(std::size_t layer) const {
+  return host_caches(*this, layer + 1) > host_caches(*this, layer);
+}
+
+std::vector<std::byte*> Plan::layer_caches(Side side, std::byte* pages) const {
+  std::vector<std::byte*> begins;
+  for (std::size_t layer = 0; layer < kv.layers + host_kv.layers; ++layer) {
+    const bool here = caches_on_host(layer) == (side == Side::kHost);
+    begins.push_back(here ? pages : nullptr);
+    if (here) pages += kv.layer_bytes();
+  }
+  return begins;
+}
+
 PassShape Plan::largest_pass() const {
   const std::size_t wanted = workload.all_logits ? segment_tokens : workload.sequences;
   return {.tokens = segment_tokens,
@@ -62,7 +93,8 @@ HostBytes count_host_bytes(const ModelLayout& model, const Plan& plan) {
   HostBytes bytes;
   const std::size_t input = align_up(plan.largest_pass().input_bytes(model.config));
   bytes.staging = 2 * input + plan.host_logit_rows() * model.config.vocab * sizeof(float);
-  if (plan.host_tokens() > 0) {
+  bytes.cache = align_up(plan.host_kv.total_bytes());
+  if (plan.host_computes()) {
     bytes.work = host_work_bytes(model, plan) + model.vector_floats * sizeof(float);
   }
   std::size_t largest_panel = 0;

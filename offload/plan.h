@@ -114,9 +114,10 @@ struct HostBytes {
   std::size_t store = 0;    // units
   std::size_t disk = 0;     // buffers for pieces from the disk, and what their rows are read into
   std::size_t staging = 0;  // inputs of passes, and logits
-  std::size_t work = 0;     // where the host computes its units, norms and biases included
+  std::size_t work = 0;     // where the host computes, norms and biases included
+  std::size_t cache = 0;    // pages of keys and values
 
-  std::size_t total() const { return store + disk + staging + work; }
+  std::size_t total() const { return store + disk + staging + work + cache; }
 };
 
 struct Plan {
@@ -128,7 +129,8 @@ struct Plan {
   std::size_t slot_bytes = 0;
   std::size_t disk_buffers = 0;       // in host memory; 0: nothing lies on the disk
   std::size_t disk_buffer_bytes = 0;  // of each, slot_bytes or more
-  KvLayout kv;
+  KvLayout kv;                        // of the layers whose cache is on the device
+  KvLayout host_kv;  // of the others: the same pages, in host memory, where the host attends
   Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
   std::vector<Route> routes;         // by tokens, ascending; larger passes stream everything
@@ -137,6 +139,12 @@ struct Plan {
   std::optional<std::size_t> host_limit_bytes;
   Prediction predicted;
 
+  // Leaves the caches of so many layers to the host, spread evenly; the others are the device's.
+  void cache_on_host(std::size_t layers);
+  bool caches_on_host(std::size_t layer) const;
+  // Where each layer's cache begins in its side's pages: [layers], null: on the other side.
+  enum class Side : std::uint8_t { kDevice, kHost };
+  std::vector<std::byte*> layer_caches(Side side, std::byte* pages) const;
   // The most that a pass brings.
   PassShape largest_pass() const;
   // The index of the route that a pass takes; routes.size(): everything is streamed.
@@ -154,6 +162,8 @@ struct Plan {
   std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
   // Read from the disk in a pass that wants logits.
   std::size_t disk_bytes(const ModelLayout& model) const;
+  // Whether there is anything that the host computes, but for logits.
+  bool host_computes() const { return host_tokens() > 0 || host_kv.layers > 0; }
   // Of logits that come back to the host.
   std::size_t host_logit_rows() const;
 };

@@ -7,6 +7,7 @@ namespace sluice {
 Replay::Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                const Hardware& hardware, std::vector<TraceEntry>* spans)
     : model_(model),
+      precision_(plan.precision),
       schedule_(schedule),
       hardware_(hardware),
       spans_(spans),
@@ -36,6 +37,9 @@ void Replay::pass(const std::vector<Step>& steps, const PassSize& size, const Pi
         break;
       case StepKind::kHost:
         compute_by_host(step.piece, size, pieces);
+        break;
+      case StepKind::kAttend:
+        attend_by_host(step.piece, size, pieces.host_attention);
         break;
       case StepKind::kLogits:
         download_logits(size);
@@ -112,11 +116,7 @@ void Replay::compute(std::uint32_t piece, const PieceSeconds& seconds) {
 
 // The residual stream goes to the host and comes back.
 void Replay::compute_by_host(std::uint32_t first, const PassSize& size, const PieceTable& pieces) {
-  const double sent = now_;
-  now_ += hardware_.to_host.seconds(size.tokens * row_bytes());
-  tell(Lane::kLinkDown, first, sent, now_);
-  now_ += hardware_.turn_seconds;
-  const double begin = now_;
+  const double begin = fetch(size.tokens * row_bytes(), first);
   const std::size_t unit = schedule_.pieces[first].unit;
   for (std::uint32_t p = first; p < schedule_.unit[unit + 1]; ++p) {
     if (schedule_.on_disk[p]) now_ = std::max(now_, read(p));
@@ -125,6 +125,26 @@ void Replay::compute_by_host(std::uint32_t first, const PassSize& size, const Pi
   }
   tell(Lane::kHost, first, begin, now_);
   now_ = over_link(size.tokens * row_bytes());
+}
+
+// Queries, keys and values go to the host, and come back attended.
+void Replay::attend_by_host(std::uint32_t piece, const PassSize& size,
+                            const PieceSeconds& seconds) {
+  const ModelConfig& c = model_.config;
+  const double begin = fetch(size.tokens * mixed_row_bytes(c), piece);
+  work(seconds, hardware_.host.share_beside_copies);
+  tell(Lane::kHost, piece, begin, now_);
+  const UnitInfo& unit = model_.units[schedule_.pieces[piece].unit];
+  now_ = over_link(size.tokens * attended_row_bytes(c, unit, precision_));
+}
+
+// When the host has got hold of what computing has left so far.
+double Replay::fetch(std::size_t bytes, std::uint32_t piece) {
+  const double sent = now_;
+  now_ += hardware_.to_host.seconds(bytes);
+  tell(Lane::kLinkDown, piece, sent, now_);
+  now_ += hardware_.turn_seconds;
+  return now_;
 }
 
 // And the host looks through them for the next tokens.

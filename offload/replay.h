@@ -39,6 +39,7 @@ class Replay {
   };
 
   bool copied_by_cores() const { return hardware_.copy_bytes_per_second > 0.0; }
+  double fetch(std::size_t bytes, std::uint32_t piece);
   std::size_t row_bytes() const;
   std::size_t rotation_bytes() const;
   void tell(Lane lane, std::uint32_t piece, double begin, double end);
@@ -47,6 +48,7 @@ class Replay {
   void release_buffer(std::uint32_t piece, double seconds);
   void compute(std::uint32_t piece, const PieceSeconds& seconds);
   void compute_by_host(std::uint32_t first, const PassSize& size, const PieceTable& pieces);
+  void attend_by_host(std::uint32_t piece, const PassSize& size, const PieceSeconds& seconds);
   void download_logits(const PassSize& size);
   double over_link(std::size_t bytes);
   void delay(Copy& late, double seconds);
@@ -55,6 +57,7 @@ class Replay {
   void go_on(double seconds, double share);
 
   const ModelLayout& model_;
+  const Precision precision_;
   const Schedule& schedule_;
   const Hardware& hardware_;
   std::vector<TraceEntry>* spans_;

@@ -4,6 +4,13 @@
 
 namespace sluice {
 
+Attention Schedule::attention(std::size_t index) const {
+  for (std::size_t piece = unit[index]; piece < unit[index + 1]; ++piece) {
+    if (host_attends[piece]) return Attention::kElsewhere;
+  }
+  return Attention::kInUnit;
+}
+
 bool Schedule::ends_part(std::uint32_t piece) const {
   return piece + 1 == pieces.size() || part[piece + 1] != part[piece];
 }
@@ -21,15 +28,19 @@ Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
     const bool outside = is_outside(plan.placement[unit]);
     const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
+    const UnitInfo& info = model.units[unit];
+    const bool host_attends = info.kind == UnitKind::kAttention && plan.caches_on_host(info.layer);
     schedule.unit.push_back(schedule.pieces.size());
     schedule.whole.push_back(cut_unit(model.units, unit, model.units[unit].size_bytes).front());
-    for (Piece& piece : cut_unit(model.units, unit, limit_bytes)) {
+    for (Piece& piece : cut_unit(model.units, unit, limit_bytes,
+                                 host_attends ? Attention::kElsewhere : Attention::kInUnit)) {
       const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
       const std::size_t end = piece.begin_bytes + piece.size_bytes;
       const bool begins_part =
           !on_disk || piece.begin_bytes == 0 ||
           end - schedule.pieces[schedule.part.back()].begin_bytes > plan.disk_buffer_bytes;
       schedule.part.push_back(begins_part ? index : schedule.part.back());
+      schedule.host_attends.push_back(host_attends && ends_before_attention(info, piece));
       schedule.pieces.push_back(std::move(piece));
       schedule.outside.push_back(outside);
       schedule.on_disk.push_back(on_disk);
@@ -84,10 +95,11 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
   };
   skip_to_host_read(0);
   std::vector<Step> steps;
-  const auto fill_slots = [&] {
+  const auto fill_slots = [&](bool wait_for_disk = true) {
     for (; unread < plan.slots && issued < copies.size(); ++unread) {
       const std::uint32_t piece = copies[issued].piece;
-      if (schedule.on_disk[piece] && schedule.pieces[piece].unit > host_reads) break;
+      const bool waits = schedule.on_disk[piece];
+      if (waits && (!wait_for_disk || schedule.pieces[piece].unit > host_reads)) break;
       steps.push_back(copies[issued++]);
     }
   };
@@ -105,9 +117,14 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
       continue;
     }
     for (std::uint32_t piece = first; piece < schedule.unit[unit + 1]; ++piece) {
+      const bool attends = schedule.host_attends[piece];
       steps.push_back({StepKind::kCompute, piece});
-      if (this_one == How::kOnDevice) continue;
-      --unread;
+      if (this_one == How::kStreamed) {
+        --unread;
+        fill_slots(!attends);
+      }
+      if (!attends) continue;
+      steps.push_back({StepKind::kAttend, piece});
       fill_slots();
     }
   }

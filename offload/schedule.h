@@ -15,6 +15,7 @@ enum class StepKind : std::uint8_t {
   kCopy,     // a piece goes to the next slot, once the slot's last reader is done
   kCompute,  // a piece is computed, once it is there
   kHost,     // a unit is computed by the host, from the residual stream and back to it
+  kAttend,   // behind a piece: the host attends, on rows that come from it and go back
   kLogits,   // logits come back
 };
 
@@ -32,7 +33,7 @@ struct Step {
 // a ring of buffers, whatever the passes' routes: as many of a unit together as a buffer holds,
 // when one is free. That takes no step. A copy of one is never issued for the next pass, for it may
 // have to wait for the disk, and this pass would with it; nor before the host has computed a unit
-// that is read earlier.
+// that is read earlier, or attended.
 struct Schedule {
   std::vector<Piece> pieces;  // of all units, in order
   std::vector<bool> outside;  // [pieces]: not on the device; streamed, or computed by the host
@@ -40,8 +41,10 @@ struct Schedule {
   std::vector<std::uint32_t> part;  // [pieces]: the first of those that it is read together with
   std::vector<std::size_t> unit;    // [units + 1]: the first piece of each
   std::vector<Piece> whole;         // [units]: uncut, as the host computes what isn't on the disk
+  std::vector<bool> host_attends;   // [pieces]: behind it, with its layer's cache in host memory
   std::vector<Step> prologue;       // copies before the first pass
 
+  Attention attention(std::size_t unit) const;
   // Of a piece on the disk, whether those that it is read with end there; and their bytes.
   bool ends_part(std::uint32_t piece) const;
   std::size_t part_bytes(std::uint32_t piece) const;

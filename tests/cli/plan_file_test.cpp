@@ -158,10 +158,11 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   for (const Json& bad : {Json(-1), Json(1.5), Json("5"), Json(nullptr), Json(1e99), Json(true),
                           Json(~std::uint64_t{0}), Json::array(), Json::object()}) {
     CAPTURE(bad.dump());
-    for (const char* field : {"/workload/sequences", "/workload/prompt_tokens",
-                              "/workload/max_tokens", "/workload/context_tokens", "/segment_tokens",
-                              "/slots", "/slot_bytes", "/routes/0/tokens", "/routes/0/by_host/0",
-                              "/bytes/slots", "/bytes/total", "/bytes/context"}) {
+    for (const char* field :
+         {"/workload/sequences", "/workload/prompt_tokens", "/workload/max_tokens",
+          "/workload/context_tokens", "/segment_tokens", "/slots", "/slot_bytes",
+          "/host_cache_layers", "/routes/0/tokens", "/routes/0/by_host/0", "/bytes/slots",
+          "/bytes/total", "/bytes/context"}) {
       CAPTURE(field);
       const std::string name = std::string(field).substr(std::string(field).rfind('/') + 1);
       refused(set(field, bad), name == "0" ? "by_host" : name);
@@ -200,6 +201,9 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused([](Json& json) { json["placement"].push_back("host"); }, "placements");
   refused(set("/placement/1", "resident"), "resident ");
   refused(set("/device", "cpu"), "device cpu");
+  refused(set("/host_cache_layers", 4), "host_cache_layers 4; it is a whole number from 0 to 3");
+  refused(set("/host_cache_layers", 1), "has kv ");
+  refused([](Json& json) { json.erase("host_cache_layers"); }, "has no host_cache_layers");
   refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
           "cuda has a limit");
   refused(set("/routes/0/tokens", 0), "tokens 0");

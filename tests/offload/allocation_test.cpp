@@ -51,8 +51,8 @@ TEST_CASE("engine: passes allocate nothing once they have been through once") {
   const TestModel model(reference.gguf);
   const Workload workload{
       .sequences = 3, .prompt_tokens = 40, .max_tokens = 100, .context_tokens = 300};
-  enum class Kind { kStreamed, kInPlace, kDisk };
-  for (const Kind kind : {Kind::kStreamed, Kind::kInPlace, Kind::kDisk}) {
+  enum class Kind { kStreamed, kInPlace, kDisk, kHostCache };
+  for (const Kind kind : {Kind::kStreamed, Kind::kInPlace, Kind::kDisk, Kind::kHostCache}) {
     const bool in_place = kind == Kind::kInPlace;
     PlanLimits limits{.in_place = in_place};
     if (!in_place) limits.device_bytes = smallest_limit_bytes(model.layout, workload, {}) + 50'000;
@@ -61,6 +61,10 @@ TEST_CASE("engine: passes allocate nothing once they have been through once") {
       std::ranges::replace(plan.placement, Placement::kHost, Placement::kDisk);
       plan.disk_buffers = 3;
       plan.disk_buffer_bytes = 2 * plan.slot_bytes;
+      count_bytes(model.layout, plan);
+    }
+    if (kind == Kind::kHostCache) {
+      plan.cache_on_host(1);
       count_bytes(model.layout, plan);
     }
     TestEngine test(model, plan, {}, in_place);

@@ -94,6 +94,49 @@ TEST_CASE("cost model: a host's unit costs its turn, and its small copies delay 
   CHECK(c.seconds(plan, hardware) <= doctest::Approx(before + 1e-3));
 }
 
+TEST_CASE("cost model: a layer that the host attends costs its rows, its turn and its own rates") {
+  const Case c;
+  const ModelConfig& config = c.model.layout.config;
+  Plan plan = c.model.plan(c.workload, {});  // all resident: nothing else is copied
+  Hardware hardware = test_hardware();
+  for (const std::size_t tokens : {1, 40}) {
+    CAPTURE(tokens);
+    const PassSize size{.tokens = tokens, .keys = 5000, .rows = 1};
+    const auto seconds = [&](std::size_t layers) {
+      plan.cache_on_host(layers);
+      return predict_pass_seconds(c.model.layout, plan, make_schedule(c.model.layout, plan),
+                                  hardware, size);
+    };
+    hardware.host = hardware.device;
+    hardware.turn_seconds = 1e-3;
+    const double on_device = seconds(0);
+    const UnitInfo& attention = c.model.layout.units.front();
+    const std::size_t down = mixed_row_bytes(config) * tokens;
+    const std::size_t up = attended_row_bytes(config, attention, plan.precision) * tokens;
+    const double moving = hardware.to_host.latency_seconds + hardware.to_device.latency_seconds +
+                          static_cast<double>(down) / hardware.to_host.bytes_per_second +
+                          static_cast<double>(up) / hardware.to_device.bytes_per_second;
+    for (std::size_t layers = 1; layers <= config.layers; ++layers) {
+      CHECK(seconds(layers) - on_device ==
+            doctest::Approx(static_cast<double>(layers) * (moving + 1e-3)).epsilon(1e-3));
+    }
+    const double alike = seconds(1);
+    const double operations = 4.0 * static_cast<double>(tokens * 5000 * config.query_width());
+    const double before = operations / hardware.host.attention_operations_per_second;
+    double& rate = tokens == 1 ? hardware.host.attention_one_token_operations_per_second
+                               : hardware.host.attention_operations_per_second;
+    rate /= 3.0;
+    CHECK(seconds(1) - alike == doctest::Approx(2.0 * before).epsilon(1e-3));
+    rate *= 3.0;
+    // What memory allows: one token meets each key and value once, many share them.
+    hardware.host.cache_bytes_per_second = 1e6;
+    const double reading =
+        5000.0 * static_cast<double>(plan.host_kv.page_bytes() / kPageTokens) / 1e6;
+    CHECK(seconds(1) - alike == doctest::Approx(reading - before).epsilon(1e-3));
+    hardware.host.cache_bytes_per_second = 0.0;
+  }
+}
+
 TEST_CASE("cost model: less share beside copies is never faster") {
   const Case c;
   const Plan plan = c.plan();

@@ -22,7 +22,8 @@ namespace {
 
 using Tokens = std::vector<std::int32_t>;
 
-// Units anywhere, pieces of any size, any number of slots and buffers; the host computes some.
+// Units anywhere, pieces of any size, any number of slots and buffers; the host computes some, and
+// attends in some layers.
 Plan random_plan(const TestModel& model, const Workload& workload, std::mt19937& random) {
   const auto below = [&](std::size_t n) { return random() % n; };
   Plan plan = model.plan(workload, {.segment_tokens = 1 + below(100)});
@@ -46,6 +47,7 @@ Plan random_plan(const TestModel& model, const Workload& workload, std::mt19937&
   if (plan.disk_bytes(model.layout) == 0) plan.placement.front() = Placement::kDisk;
   route.tokens = std::min(route.tokens, plan.segment_tokens);
   plan.routes = {route};
+  if (below(2) == 0) plan.cache_on_host(below(model.layout.config.layers + 1));
   count_bytes(model.layout, plan);
   plan.limit_bytes = plan.bytes.total();
   return plan;

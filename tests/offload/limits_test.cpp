@@ -160,6 +160,7 @@ void forge(std::mt19937& random, const ModelLayout& model, Plan& plan) {
     }
     plan.routes.push_back(std::move(route));
   }
+  if (random() % 2 == 0) plan.cache_on_host(random() % (model.config.layers + 1));
   count_bytes(model, plan);
   plan.limit_bytes = plan.bytes.total();
 }

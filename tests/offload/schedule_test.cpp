@@ -39,6 +39,25 @@ struct SlotRing {
   }
 };
 
+// The host attends in each layer whose cache it has, at once when the layer's values are computed.
+void check_attending(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
+                     const std::vector<Step>& steps) {
+  std::size_t layers = 0;
+  const Piece* computed = nullptr;
+  for (const Step& step : steps) {
+    const Piece& piece = schedule.pieces[step.piece];
+    if (step.kind == StepKind::kCompute) computed = &piece;
+    if (step.kind != StepKind::kAttend) continue;
+    ++layers;
+    const UnitInfo& unit = model.units[piece.unit];
+    REQUIRE(computed == &piece);
+    CHECK(plan.caches_on_host(unit.layer));
+    CHECK(unit.matrices[piece.ranges.back().matrix].role == MatrixRole::kValue);
+    CHECK(ends_before_attention(unit, piece));
+  }
+  CHECK(layers == plan.host_kv.layers);
+}
+
 }  // namespace
 
 TEST_CASE("schedule: any run of passes finds each piece in the slot where it looks for it") {
@@ -60,6 +79,7 @@ TEST_CASE("schedule: any run of passes finds each piece in the slot where it loo
       const bool may = model.layout.units[unit].kind == UnitKind::kFeedForward;
       plan.routes.front().by_host[unit] = may && random() % 2 == 0;
     }
+    plan.cache_on_host(random() % (model.layout.config.layers + 1));
     const Schedule schedule = make_schedule(model.layout, plan);
     SlotRing ring{plan.slots};
     ring.play(schedule, schedule.prologue);
@@ -69,6 +89,7 @@ TEST_CASE("schedule: any run of passes finds each piece in the slot where it loo
       const std::vector<Step> steps =
           pass_steps(model.layout, plan, schedule, random() % 2, logits);
       ring.play(schedule, steps);
+      check_attending(model.layout, plan, schedule, steps);
       for (const Step& step : steps) {
         computed += step.kind == StepKind::kCompute && schedule.outside[step.piece] ? 1 : 0;
       }
@@ -86,10 +107,11 @@ TEST_CASE("pieces: cover each panel of a unit once, in order, within the limit")
       const UnitInfo& info = model.layout.units[unit];
       const std::size_t limit = largest_panel_bytes(info) + random() % info.size_bytes;
       CAPTURE(reference.name);
+      const Attention attention = random() % 2 == 0 ? Attention::kInUnit : Attention::kElsewhere;
       CAPTURE(limit);
       std::size_t matrix = 0;
       std::size_t panel = 0;
-      for (const Piece& piece : cut_unit(model.layout.units, unit, limit)) {
+      for (const Piece& piece : cut_unit(model.layout.units, unit, limit, attention)) {
         CHECK(piece.size_bytes <= limit);
         CHECK(piece.begin_bytes + piece.size_bytes <= info.size_bytes);
         for (const PanelRange& range : piece.ranges) {
@@ -98,6 +120,9 @@ TEST_CASE("pieces: cover each panel of a unit once, in order, within the limit")
           CHECK(range.first_panel == panel);
           CHECK(piece.begin_bytes + range.begin_bytes ==
                 m.begin_bytes + panel * panel_bytes(m.type(), m.columns()));
+          if (attention == Attention::kElsewhere && m.role == MatrixRole::kOutput) {
+            CHECK(info.matrices[piece.ranges.front().matrix].role == MatrixRole::kOutput);
+          }
           panel += range.panels;
           if (panel == ceil_div(m.rows(), kPanelRows)) {
             ++matrix;
