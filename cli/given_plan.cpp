@@ -17,6 +17,7 @@ void refuse_fixed(const PlacementOptions& on) {
   note("--segment", on.segment_tokens.has_value());
   note("--ctx", on.context_tokens.has_value());
   note("--host-units", on.host_units.has_value() || on.host_units_auto);
+  note("--host-cache", on.host_cache_layers.has_value() || on.host_cache_auto);
   note("--place", !on.place.empty());
   note("--resident", on.resident_units.has_value());
   note("--kv-types", !on.kv_types.empty());

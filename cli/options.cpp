@@ -48,6 +48,7 @@ struct RawPlacement {
   std::string host_bandwidth;
   std::string ram;
   std::string host_units;
+  std::string host_cache;
   std::string device = "auto";
   std::vector<std::string> kv_types;
   std::string precision;
@@ -113,6 +114,11 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
          "link brings others; auto: as many as pay (default: auto on cuda, and on sim with\n"
          "--host-flops or --host-bandwidth, else 0)")
       ->type_name("N|auto");
+  app.add_option(
+         "--host-cache", raw.host_cache,
+         "Layers whose keys and values stay in host memory, where the CPU attends to them;\n"
+         "auto: as many as pay, or as have to (default: auto where it computes units)")
+      ->type_name("N|auto");
   app.add_option("--place", o.place,
                  "Where some units are: attn, ffn, head, * or, by layers, attn.7, ffn.0-9, ffn.*;\n"
                  "= resident, stream or (ffn in small passes) host. Later ones win")
@@ -139,17 +145,19 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
   add_threads(app, o.threads);
 }
 
-void parse_host_units(const std::string& value, PlacementOptions& o) {
-  o.host_units_auto = value == "auto";
-  if (value.empty() || o.host_units_auto) return;
+// "12", "auto".
+void parse_count(const std::string& value, const char* option, const char* of_what,
+                 std::optional<std::size_t>& given, bool& is_auto) {
+  is_auto = value == "auto";
+  if (value.empty() || is_auto) return;
   std::size_t count = 0;
   const char* end = value.data() + value.size();
   const auto [at, error] = std::from_chars(value.data(), end, count);
   if (error != std::errc{} || at != end) {
     throw Error(ErrorKind::kUsage,
-                text("--host-units ", printable(value), ": it is a number of units, or auto"));
+                text(option, " ", printable(value), ": it is a number of ", of_what, ", or auto"));
   }
-  o.host_units = count;
+  given = count;
 }
 
 void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
@@ -165,7 +173,8 @@ void finish_placement(PlacementOptions& o, const RawPlacement& raw) {
   parse_into(o.host_pace.operations_per_second, raw.host_flops, parse_operations, "--host-flops");
   parse_into(o.host_pace.bytes_per_second, raw.host_bandwidth, parse_rate, "--host-bandwidth");
   if (!raw.ram.empty()) o.ram_bytes = parse_bytes(raw.ram, "--ram");
-  parse_host_units(raw.host_units, o);
+  parse_count(raw.host_units, "--host-units", "units", o.host_units, o.host_units_auto);
+  parse_count(raw.host_cache, "--host-cache", "layers", o.host_cache_layers, o.host_cache_auto);
   if (!raw.gpu.empty()) parse_gpu(raw.gpu, o.gpu, o.hardware);
   if (is_profile_name(raw.link)) {
     o.hardware.link = raw.link;

@@ -45,7 +45,9 @@ struct PlacementOptions {
   std::optional<std::size_t> segment_tokens;
   std::optional<std::size_t> context_tokens;
   std::optional<std::size_t> host_units;
-  bool host_units_auto = false;    // as many as pay
+  bool host_units_auto = false;  // as many as pay
+  std::optional<std::size_t> host_cache_layers;
+  bool host_cache_auto = false;
   std::vector<std::string> place;  // "ffn.0-9=host": cli/placement_pins.h
   std::optional<std::size_t> resident_units;
   std::string plan_file;         // which says all of this; empty: none

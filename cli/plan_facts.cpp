@@ -42,7 +42,10 @@ std::string print_routes(const Plan& plan) {
     out += out.empty() ? text(units, " units in passes of up to ", route.tokens, " tokens")
                        : text(", ", units, " up to ", route.tokens);
   }
-  return out.empty() ? out : line("host computes", out);
+  if (!out.empty()) out = line("host computes", out);
+  if (plan.host_kv.layers == 0) return out;
+  return out + line("host attends", text(plan.host_kv.layers, " of ",
+                                         plan.kv.layers + plan.host_kv.layers, " layers"));
 }
 
 std::string print_goal(const PlanFacts& facts) {
@@ -96,7 +99,10 @@ std::string print_what_if(const PlanFacts& facts) {
 }  // namespace
 
 std::string describe_kind(const Plan& plan) {
-  const std::string segments = text("segments of ", plan.segment_tokens, " tokens");
+  std::string segments = text("segments of ", plan.segment_tokens, " tokens");
+  if (plan.host_kv.layers > 0) {
+    segments += text(", ", plan.host_kv.layers, " layers attended by the host");
+  }
   if (plan.slots == 0) return text("nothing streamed, ", segments);
   const std::size_t by_host = plan.host_units(plan.workload.sequences);
   return text(

@@ -62,6 +62,7 @@ std::string print_facts_json(const PlanFacts& facts, const ModelLayout& layout,
     weights_bytes[static_cast<std::size_t>(plan.placement[unit])] += layout.units[unit].size_bytes;
   }
   const auto weights_in = [&](Placement p) { return weights_bytes[static_cast<std::size_t>(p)]; };
+  const HostBytes& host = plan.host_bytes;
   const Json json = {
       {"model", printable(model)},
       {"planned_for", printable(planned_for, 200)},
@@ -74,6 +75,13 @@ std::string print_facts_json(const PlanFacts& facts, const ModelLayout& layout,
        facts.smallest_bytes > 0 ? Json(facts.smallest_bytes) : Json(nullptr)},
       {"host_weights_bytes", weights_in(Placement::kHost) + weights_in(Placement::kInPlace)},
       {"disk_weights_bytes", weights_in(Placement::kDisk)},
+      {"host_bytes",
+       {{"weights", host.store},
+        {"disk_buffers", host.disk},
+        {"cache", host.cache},
+        {"work", host.work},
+        {"staging", host.staging},
+        {"total", host.total()}}},
       {"streamed_bytes_per_pass", plan.streamed_bytes(layout, plan.workload.sequences)},
       {"step_bytes", facts.what_if.step_bytes},
       {"more", changed_json(facts.what_if.more)},

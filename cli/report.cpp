@@ -45,6 +45,10 @@ std::string where_weights_are(const ModelLayout& layout, const Plan& plan) {
                      print_bytes(plan.disk_bytes(layout)), " a pass");
 }
 
+std::string cache_layers(const Plan& plan, const KvLayout& kv) {
+  return text(kv.layers, " of ", plan.kv.layers + plan.host_kv.layers, " layers");
+}
+
 std::string what_binds(const EngineCounters& counters) {
   const double most =
       std::max({counters.disk_seconds, counters.copy_seconds, counters.compute_seconds});
@@ -84,7 +88,8 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
   out += row("norms and biases", b.vectors, "");
   out += row("keys and values", b.kv,
              text(w.sequences, w.sequences == 1 ? " sequence of " : " sequences of ",
-                  w.context_tokens, " tokens, ", kv_type_name(plan.kv.type)));
+                  w.context_tokens, " tokens, ", kv_type_name(plan.kv.type),
+                  plan.host_kv.layers == 0 ? "" : text(", ", cache_layers(plan, plan.kv))));
   out += row("activations", b.activations,
              text("segments of ", plan.segment_tokens, " tokens, ", precision_name(plan.precision),
                   " precision"));
@@ -109,6 +114,10 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
                text(units.disk, " of ", plan.placement.size(), " units, ",
                     print_bytes(plan.disk_bytes(layout)), ", through ", plan.disk_buffers, " of ",
                     print_bytes(plan.disk_buffer_bytes)));
+  }
+  if (h.cache > 0) {
+    out += row("keys and values", h.cache,
+               text(cache_layers(plan, plan.host_kv), ", where the host attends"));
   }
   if (h.work > 0) out += row("the host's computing", h.work, "");
   out += row("inputs and logits", h.staging, "");
@@ -135,6 +144,10 @@ std::string print_report(const LoadedModel& model, const ModelLayout& layout, co
   out += plan.limit_bytes ? text("limit ", print_bytes(*plan.limit_bytes)) : "no limit";
   out += text(", peak ", print_bytes(plan.bytes.total()), "\n");
   out += text("weights    ", where_weights_are(layout, plan), "\n");
+  if (plan.host_kv.layers > 0) {
+    out += text("cache      the host attends in ", cache_layers(plan, plan.host_kv), ", ",
+                print_bytes(plan.host_bytes.cache), "\n");
+  }
   out += format("prompt     %zu tokens in %.3f s, %.1f tokens/s\n", f.prompt_tokens,
                 f.prefill_seconds, per_second(f.prompt_tokens, f.prefill_seconds));
   out += format("generated  %zu tokens in %.3f s, %.1f tokens/s (predicted %.1f)\n",
@@ -170,6 +183,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["resident_units"] = units.resident;
   json["streamed_units"] = units.streamed;
   json["host_units"] = units.host;
+  json["host_cache_layers"] = plan.host_kv.layers;
   json["disk_units"] = units.disk;
   json["disk_bytes_per_pass"] = plan.disk_bytes(layout);
   json["slots"] = plan.slots;

@@ -121,15 +121,18 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   const bool any_vram = options.vram == "auto" && has_gpu;
   target.in_place = options.device == DeviceChoice::kCpu ||
                     (options.device == DeviceChoice::kAuto && !has_gpu && options.vram.empty());
+  const bool host_takes_units = has_gpu || options.host_units_auto ||
+                                options.host_units.value_or(0) > 0 || options.host_pace.given();
+  const bool attends_alone = options.host_cache_auto && !host_takes_units;
   target.limits = {.in_place = target.in_place,
                    .device_bytes = any_vram ? std::nullopt : parse_vram(options.vram, layout),
                    .slots = options.slots,
                    .segment_tokens = options.segment_tokens,
                    .kv_types = options.kv_types,
                    .precision = options.precision,
-                   .host_computes = has_gpu || options.host_units_auto ||
-                                    options.host_units.has_value() || options.host_pace.given(),
-                   .host_units = options.host_units,
+                   .host_computes = host_takes_units || attends_alone,
+                   .host_units = attends_alone ? 0 : options.host_units,
+                   .host_cache_layers = options.host_cache_layers,
                    .host_bytes = options.ram_bytes};
   if (target.planned && !options.ram_bytes) target.limits.host_bytes = target.planned->host_bytes();
   apply_pins(options.place, options.resident_units, layout, target.limits);
@@ -160,6 +163,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (has_link) refuse("--link", kInPlace);
   if (options.slots) refuse("--slots", kInPlace);
   if (options.host_units || options.host_units_auto) refuse("--host-units", kInPlace);
+  if (options.host_cache_layers || options.host_cache_auto) refuse("--host-cache", kInPlace);
   if (!options.place.empty()) refuse("--place", kInPlace);
   if (options.resident_units) refuse("--resident", kInPlace);
   if (options.ram_bytes) refuse("--ram", kInPlace);

@@ -78,7 +78,9 @@ void add_spans(EventList& events, const PassPredictor& predictor, int process,
     const auto* row = std::ranges::find(kLanes, e.lane, &LaneInfo::lane);
     Json details = {{"piece", e.piece}};
     const Piece& piece = predictor.piece(e);
-    if (e.lane == Lane::kHost) details["bytes"] = predictor.model().units[piece.unit].size_bytes;
+    const UnitInfo& unit = predictor.model().units[piece.unit];
+    const bool by_host = e.lane == Lane::kHost && unit.kind != UnitKind::kAttention;
+    if (by_host) details["bytes"] = unit.size_bytes;
     if (e.lane == Lane::kCompute || e.lane == Lane::kLink) details["bytes"] = piece.size_bytes;
     events.add(span_event(predictor.name(e), process,
                           thread_of(static_cast<std::size_t>(row - kLanes.begin())),

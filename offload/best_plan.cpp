@@ -23,7 +23,8 @@ double seconds_of(const Plan& plan) {
 }
 
 bool same_shape(const Plan& a, const Plan& b) {
-  return a.segment_tokens == b.segment_tokens && a.slots == b.slots && a.slot_bytes == b.slot_bytes;
+  return a.segment_tokens == b.segment_tokens && a.slots == b.slots &&
+         a.slot_bytes == b.slot_bytes && a.host_kv.layers == b.host_kv.layers;
 }
 
 }  // namespace
@@ -36,7 +37,8 @@ std::optional<Plan> BestPlan::runner_up() const {
   const auto other = std::ranges::find_if(best_, [&](const Plan& p) {
     // Slots that nothing is streamed through make no other plan.
     if (p.slots > 0 && std::ranges::none_of(p.placement, is_outside)) return false;
-    return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens;
+    return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens ||
+           p.host_kv.layers != plan().host_kv.layers;
   });
   return other == best_.end() ? std::nullopt : std::optional(*other);
 }
@@ -46,7 +48,8 @@ bool BestPlan::exhausted() const {
   return replayed_pieces_ > kMostReplayedPieces / std::max<std::size_t>(limits_.kv_types.size(), 1);
 }
 
-// Nothing where host memory has no room for it.
+// Nothing where host memory has no room for it. Where it has none to compute units in, they are
+// streamed, unless the user wants otherwise.
 std::optional<Plan> BestPlan::replayed(Plan plan) {
   plan.routes.clear();
   if (!fit_host(model_, plan, limits_.host_bytes)) return std::nullopt;
@@ -54,7 +57,11 @@ std::optional<Plan> BestPlan::replayed(Plan plan) {
   replayed_pieces_ += schedule.pieces.size() * (limits_.host_computes ? 40 : 6);
   if (limits_.host_computes) {
     choose(plan, schedule, RouteSizes::kOfWorkload);
-    if (!fit_host(model_, plan, limits_.host_bytes)) return std::nullopt;
+    if (!fit_host(model_, plan, limits_.host_bytes)) {
+      if (!limits_.may_stream_all()) return std::nullopt;
+      plan.routes.clear();
+      fit_host(model_, plan, limits_.host_bytes);
+    }
     schedule = make_schedule(model_, plan);
   }
   plan.predicted = predict(model_, plan, schedule, hardware_);

@@ -26,7 +26,7 @@ class BestPlan {
   bool found() const { return !best_.empty(); }
   const Plan& plan() const { return best_.front(); }
   double seconds() const;  // of the workload
-  // The fastest with other slots or segments, if there is one.
+  // The fastest with other slots, segments or caches in host memory, if there is one.
   std::optional<Plan> runner_up() const;
   // So much has been replayed that the search had better come to an end.
   bool exhausted() const;
@@ -40,7 +40,7 @@ class BestPlan {
   const ModelLayout& model_;
   const PlanLimits& limits_;
   const Hardware& hardware_;
-  std::vector<Plan> best_;  // the fastest first, of each shape of slots and segments one
+  std::vector<Plan> best_;  // the fastest first, of each shape of slots, segments and caches one
 };
 
 }  // namespace sluice

@@ -1,10 +1,10 @@
 #include "offload/budgeter.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "memory/error.h"
 #include "memory/units.h"
@@ -13,35 +13,14 @@
 #include "offload/cost_model.h"
 #include "offload/host_budget.h"
 #include "offload/kv_choice.h"
+#include "offload/plan_sizes.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kDefaultSegmentTokens = 512;
-// Where weights are streamed, longer segments share a copy among more tokens.
-constexpr std::size_t kLongestSegmentTokens = 4096;
-constexpr std::size_t kDefaultSlots = 2;
-constexpr std::array<std::size_t, 6> kSlotCounts = {2, 3, 4, 6, 8, 12};
-// Pieces smaller than this cost more in steps than they save in memory.
-constexpr std::size_t kSmallSlotBytes = 64_KiB;
-constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... before the smallest
-// A pass of more pieces than this costs more in steps than it gains; tried where nothing else fits.
-constexpr std::size_t kMostPieces = 4096;
-constexpr std::size_t kTriedFirst = 2;  // of every shape of slots and segments
+constexpr std::size_t kTriedFirst = 2;  // of every shape
 
-std::size_t largest_unit_bytes(const ModelLayout& model) {
-  std::size_t largest = 0;
-  for (const UnitInfo& unit : model.units) largest = std::max(largest, unit.size_bytes);
-  return largest;
-}
-
-std::size_t smallest_slot_bytes(const ModelLayout& model) {
-  std::size_t panel = 0;
-  for (const UnitInfo& unit : model.units) panel = std::max(panel, largest_panel_bytes(unit));
-  return align_up(std::min(std::max(panel, kSmallSlotBytes), largest_unit_bytes(model)));
-}
-
-// Slots and segments of some sizes, and what could be resident beside them.
+// Slots, segments and caches of some sizes, and what could be resident beside them.
 struct Shape {
   Plan blank;
   std::shared_ptr<const Candidates> candidates;
@@ -60,83 +39,55 @@ class Search {
         kv_(kv),
         total_tokens_(std::max<std::size_t>(workload.prompt_tokens, 1) * workload.sequences) {}
 
+  // Of the device; but for what host memory has no room for, if it has for anything.
   Plan smallest() const {
-    Plan resident = everything_resident(segments().back());
-    if (limits_.in_place) return resident;
-    Plan streamed = blank(segments().back());
-    streamed.slots = limits_.slots.value_or(kDefaultSlots);
-    streamed.slot_bytes = smallest_slot_bytes(model_);
-    place_least(streamed);
-    count_bytes(model_, streamed);
-    // A model smaller than two slots is better kept.
-    const bool keep = may_be_resident() && resident.bytes.total() < streamed.bytes.total();
-    return keep ? resident : streamed;
+    std::vector<Plan> least = least_plans();
+    const auto too_large = [&](const Plan& plan) {
+      return limits_.host_bytes && smallest_host_bytes(model_, plan) > *limits_.host_bytes;
+    };
+    if (!std::ranges::all_of(least, too_large)) std::erase_if(least, too_large);
+    return *std::ranges::min_element(least, {}, [](const Plan& p) { return p.bytes.total(); });
   }
 
-  // The smallest plan; refused if the limit is smaller still.
-  Plan require() const {
-    Plan least = smallest();
-    if (least.bytes.total() > limits_.most_device_bytes()) refuse(least);
-    return least;
+  // Refuses limits that no plan keeps.
+  void require() const {
+    const Plan least = smallest();
+    if (fits(least)) return;
+    const std::vector<Plan> fitting = fitting_least_plans();
+    if (fitting.empty()) refuse(least);
+    refuse_host(model_, fitting, *limits_.host_bytes);
   }
 
   Plans fastest(const Hardware& hardware) const {
-    const Plan least = require();
+    require();
     BestPlan best(model_, limits_, hardware);
+    const std::size_t fewest_caches = all_host_caches(model_, limits_).front();
     for (const std::size_t segment : segments()) {
-      if (!may_be_resident()) break;
-      Plan plan = everything_resident(segment);
-      if (plan.bytes.total() > limits_.most_device_bytes()) continue;
-      best.consider(std::move(plan));
-      if (!limits_.segment_tokens) break;  // shorter segments only save memory
+      std::optional<Plan> plan = resident_within(segment);
+      if (!plan) continue;
+      const bool as_can_be = plan->host_kv.layers == fewest_caches;
+      best.consider(*std::move(plan));
+      if (as_can_be && best.found()) break;  // shorter segments only save memory
     }
     if (limits_.in_place) return {best.plan(), std::nullopt};
     // With everything on the device and segments as long as they need be, nothing is left to gain.
-    if (best.found() && best.plan().segment_tokens == segments().front()) {
+    if (best.found() && best.plan().segment_tokens == segments().front() &&
+        best.plan().host_kv.layers == fewest_caches) {
       return {best.plan(), std::nullopt};
     }
-    std::vector<Streaming> streaming = all_streaming(hardware);
-    std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
-    // The most promising of every shape first, then all others.
-    std::map<const Shape*, std::size_t> tried;
-    for (const bool others : {false, true}) {
-      tried.clear();
-      for (const Streaming& s : streaming) {
-        if (best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds())) break;
-        if ((tried[s.shape.get()]++ < kTriedFirst) != others) best.consider(make(s));
-      }
-    }
-    if (!best.found()) best.consider(least);
-    if (!best.found()) {
-      refuse_host(model_, least, everything_resident(segments().back()), *limits_.host_bytes);
+    consider(all_streaming(hardware), best);
+    if (best.found()) {
+      try_other_caches(hardware, best);
+    } else {
+      consider_least(best);
     }
     best.refine();
     return {best.plan(), best.runner_up()};
   }
 
  private:
-  // Segment lengths to try, longest first.
   std::vector<std::size_t> segments(std::size_t longest = kDefaultSegmentTokens) const {
-    if (limits_.segment_tokens) return {*limits_.segment_tokens};
-    std::vector<std::size_t> lengths;
-    for (std::size_t n = longest; n > 1; n /= 2) {
-      // One that covers all tokens, and none longer.
-      if (n / 2 < total_tokens_) lengths.push_back(std::min(n, total_tokens_));
-    }
-    lengths.push_back(1);
-    return lengths;
-  }
-
-  std::vector<std::size_t> slot_sizes() const {
-    std::vector<std::size_t> sizes;
-    const std::size_t smallest =
-        std::max(smallest_slot_bytes(model_), model_.units_bytes() / kMostPieces);
-    std::size_t bytes = align_up(largest_unit_bytes(model_));
-    for (std::size_t i = 0; i < kSlotSizes && bytes > smallest; ++i, bytes = align_up(bytes / 2)) {
-      sizes.push_back(bytes);
-    }
-    sizes.push_back(align_up(smallest));
-    return sizes;
+    return segment_lengths(limits_, total_tokens_, longest);
   }
 
   bool may_be_resident() const {
@@ -168,12 +119,50 @@ class Search {
            std::ranges::count(limits_.pins, Pin::kResident) > 0;
   }
 
-  std::vector<std::size_t> slot_counts() const {
-    if (limits_.slots) return {*limits_.slots};
-    return {kSlotCounts.begin(), kSlotCounts.end()};
+  // All units, and no more caches in host memory than that takes.
+  std::optional<Plan> resident_within(std::size_t segment) const {
+    if (!may_be_resident()) return std::nullopt;
+    for (const std::size_t host_caches : all_host_caches(model_, limits_)) {
+      Plan plan = everything_resident(segment, host_caches);
+      if (fits(plan)) return plan;
+    }
+    return std::nullopt;
   }
 
-  Plan blank(std::size_t segment) const {
+  // Plans that take least, of the device or of the host; the device's most first.
+  std::vector<Plan> least_plans() const {
+    std::vector<Plan> least;
+    for (const std::size_t host_caches : all_host_caches(model_, limits_)) {
+      Plan streamed = blank(segments().back(), host_caches);
+      streamed.slots = limits_.slots.value_or(kDefaultSlots);
+      streamed.slot_bytes = smallest_slot_bytes(model_);
+      place_least(streamed);
+      count_bytes(model_, streamed);
+      if (!limits_.in_place) least.push_back(std::move(streamed));
+      // A model smaller than two slots is better kept.
+      if (may_be_resident()) least.push_back(everything_resident(segments().back(), host_caches));
+    }
+    return least;
+  }
+
+  std::vector<Plan> fitting_least_plans() const {
+    std::vector<Plan> least = least_plans();
+    std::erase_if(least, [&](const Plan& plan) { return !fits(plan); });
+    return least;
+  }
+
+  bool fits(const Plan& plan) const { return plan.bytes.total() <= limits_.most_device_bytes(); }
+
+  // The first of them that host memory has room for.
+  void consider_least(BestPlan& best) const {
+    const std::vector<Plan> least = fitting_least_plans();
+    for (const Plan& plan : least) {
+      if (!best.found()) best.consider(plan);
+    }
+    if (!best.found()) refuse_host(model_, least, *limits_.host_bytes);
+  }
+
+  Plan blank(std::size_t segment, std::size_t host_caches) const {
     Plan plan;
     plan.workload = workload_;
     plan.limit_bytes = limits_.device_bytes;
@@ -186,49 +175,93 @@ class Search {
                .kv_heads = c.kv_heads,
                .head_dim = c.head_dim,
                .pages = workload_.cache_pages()};
+    plan.cache_on_host(host_caches);
     plan.precision = limits_.precision.value_or(default_precision(model_));
     plan.placement.assign(model_.units.size(), Placement::kHost);
     return plan;
   }
 
-  Plan everything_resident(std::size_t segment) const {
-    Plan plan = blank(segment);
+  Plan everything_resident(std::size_t segment, std::size_t host_caches) const {
+    Plan plan = blank(segment, host_caches);
     plan.placement.assign(model_.units.size(),
                           limits_.in_place ? Placement::kInPlace : Placement::kResident);
     count_bytes(model_, plan);
     return plan;
   }
 
-  // Every choice of slots and of units beside them that leaves no room for another unit.
+  // Every choice of slots, of caches and of units beside them that leaves no room for another unit.
   std::vector<Streaming> all_streaming(const Hardware& hardware) const {
     std::vector<Streaming> all;
     for (const std::size_t segment : segments(kLongestSegmentTokens)) {
-      const WorkloadPasses passes = passes_of(workload_, segment);
-      for (const std::size_t slot_bytes : slot_sizes()) {
+      for (const std::size_t slot_bytes : slot_sizes(model_)) {
         std::shared_ptr<const Candidates> candidates;
-        for (const std::size_t slots : slot_counts()) {
-          Plan plan = blank(segment);
-          plan.slots = slots;
-          plan.slot_bytes = slot_bytes;
-          count_bytes(model_, plan);
-          const std::size_t used = plan.bytes.total();
-          if (used > limits_.most_device_bytes()) break;
-          if (!candidates) {
-            candidates = std::make_shared<const Candidates>(model_, limits_, hardware, passes,
-                                                            slot_bytes, kv_);
-          }
-          const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
-          // A prompt finds its slots full: so much of its copies is for free.
-          const double ahead_seconds =
-              static_cast<double>(slots) * hardware.to_device.seconds(slot_bytes);
-          for (Candidate c : candidates->within(limits_.most_device_bytes() - used)) {
-            c.seconds -= ahead_seconds;
-            all.push_back({shape, c});
+        for (const std::size_t host_caches : few_host_caches(model_, limits_)) {
+          for (const std::size_t slots : slot_counts(limits_)) {
+            Plan plan = blank(segment, host_caches);
+            plan.slots = slots;
+            plan.slot_bytes = slot_bytes;
+            if (!add_streaming(std::move(plan), hardware, candidates, all)) break;
           }
         }
       }
     }
     return all;
+  }
+
+  // Those of one shape. `candidates` are made for the first with its segments and size of slots.
+  // False where its slots alone pass the limit.
+  bool add_streaming(Plan plan, const Hardware& hardware,
+                     std::shared_ptr<const Candidates>& candidates,
+                     std::vector<Streaming>& all) const {
+    count_bytes(model_, plan);
+    const std::size_t used = plan.bytes.total();
+    if (used > limits_.most_device_bytes()) return false;
+    if (!candidates) {
+      const WorkloadPasses passes = passes_of(workload_, plan.segment_tokens);
+      candidates = std::make_shared<const Candidates>(model_, limits_, hardware, passes, plan);
+    }
+    // A prompt finds its slots full: so much of its copies is for free.
+    const double ahead_seconds =
+        static_cast<double>(plan.slots) * hardware.to_device.seconds(plan.slot_bytes);
+    const std::size_t host_caches = plan.host_kv.layers;
+    const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
+    for (Candidate c : candidates->within(limits_.most_device_bytes() - used, host_caches)) {
+      c.seconds -= ahead_seconds;
+      all.push_back({shape, c});
+    }
+    return true;
+  }
+
+  // Numbers of caches in host memory between those tried, in ever smaller steps from the best.
+  void try_other_caches(const Hardware& hardware, BestPlan& best) const {
+    const std::vector<std::size_t> counts = all_host_caches(model_, limits_);
+    std::shared_ptr<const Candidates> candidates;
+    for (std::size_t step = counts.size() / 8; step > 0 && best.plan().slots > 0; step /= 2) {
+      const std::size_t middle = best.plan().host_kv.layers;
+      for (const bool more : {false, true}) {
+        if (more ? middle + step >= counts.size() : middle < step) continue;
+        Plan plan = blank(best.plan().segment_tokens, more ? middle + step : middle - step);
+        plan.slots = best.plan().slots;
+        plan.slot_bytes = best.plan().slot_bytes;
+        std::vector<Streaming> streaming;
+        candidates.reset();
+        add_streaming(std::move(plan), hardware, candidates, streaming);
+        consider(std::move(streaming), best);
+      }
+    }
+  }
+
+  // The most promising of every shape first, then all others.
+  void consider(std::vector<Streaming> streaming, BestPlan& best) const {
+    std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
+    std::map<const Shape*, std::size_t> tried;
+    for (const bool others : {false, true}) {
+      tried.clear();
+      for (const Streaming& s : streaming) {
+        if (best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds())) break;
+        if ((tried[s.shape.get()]++ < kTriedFirst) != others) best.consider(make(s));
+      }
+    }
   }
 
   Plan make(const Streaming& streaming) const {
@@ -256,7 +289,14 @@ class Search {
                      b.kv <= b.slots             ? ""
                      : kv_ == kAllKvTypes.back() ? " or lower --ctx"
                                                  : text(" or lower --ctx; or let --kv-types have ",
-                                                        kv_type_name(kAllKvTypes.back()))));
+                                                        kv_type_name(kAllKvTypes.back())),
+                     b.kv > b.slots ? more_caches_hint(least) : ""));
+  }
+
+  // How the host would take more of the caches.
+  std::string more_caches_hint(const Plan& least) const {
+    const bool may = least.host_kv.layers < all_host_caches(model_, limits_).back();
+    return may ? ", or raise --ram" : ", or leave caches to the host: --host-cache auto";
   }
 
   const ModelLayout& model_;

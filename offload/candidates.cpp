@@ -33,14 +33,18 @@ std::vector<std::size_t> resident_order(const std::vector<std::size_t>& units) {
 }  // namespace
 
 Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
-                       const WorkloadPasses& passes, std::size_t slot_bytes, KvType kv)
+                       const WorkloadPasses& passes, const Plan& plan)
     : model_(model),
       limits_(limits),
       hardware_(hardware),
       passes_(passes),
-      slot_bytes_(slot_bytes),
-      kv_(kv),
+      slot_bytes_(plan.slot_bytes),
+      kv_(plan.kv.type),
       pinned_resident_(model.units.size()) {
+  for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
+    const PassCount& pass = passes.kinds[p];
+    if (pass.count > 0) host_cache_seconds_[p] = host_cache_seconds(plan, pass.size);
+  }
   std::array<std::vector<std::size_t>, kKinds> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
     const Pin pin = limits.pin(unit);
@@ -115,8 +119,20 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
   return sums;
 }
 
+// Its rows go to the host, which attends instead of the device, and back.
+double Candidates::host_cache_seconds(const Plan& plan, const PassSize& size) const {
+  const ModelConfig& c = model_.config;
+  const auto attending = [&](const ComputeRates& rates) {
+    return predict_attention(model_, rates, kv_, size).alone();
+  };
+  const std::size_t down = size.tokens * mixed_row_bytes(c);
+  const std::size_t up = size.tokens * attended_row_bytes(c, model_.units.front(), plan.precision);
+  return hardware_.to_host.seconds(down) + hardware_.turn_seconds + attending(hardware_.host) +
+         hardware_.to_device.seconds(up) - attending(hardware_.device);
+}
+
 // In each pass the longer of copying and computing, with as much of it the host's as evens them.
-double Candidates::estimate(const Candidate& candidate) const {
+double Candidates::estimate(const Candidate& candidate, std::size_t host_caches) const {
   Sums sums = pinned_;
   const std::array<std::size_t, kKinds> counts = {candidate.attention, candidate.feed_forward,
                                                   candidate.head ? std::size_t{1} : 0};
@@ -125,6 +141,9 @@ double Candidates::estimate(const Candidate& candidate) const {
   }
   double seconds = 0.0;
   for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
+    const double attending = static_cast<double>(host_caches) * host_cache_seconds_[p];
+    sums.device[p] += attending;
+    sums.by_host[p] += attending;
     const double more = sums.by_host[p] - sums.device[p];
     double share = 0.0;
     if (sums.host_link[p] > 0.0) {
@@ -138,7 +157,7 @@ double Candidates::estimate(const Candidate& candidate) const {
   return seconds;
 }
 
-std::vector<Candidate> Candidates::within(std::size_t room_bytes) const {
+std::vector<Candidate> Candidates::within(std::size_t room_bytes, std::size_t host_caches) const {
   const auto& [attention, feed_forward, head] = kinds_;
   const auto bytes = [](const Kind& kind, std::size_t count) {
     return kind.sums[count].resident_bytes;
@@ -163,7 +182,7 @@ std::vector<Candidate> Candidates::within(std::size_t room_bytes) const {
       Candidate candidate{a, f, h == 1, base + bytes(attention, a), 0.0};
       const bool everything = pinned + a + f + h == model_.units.size();
       if (everything) continue;  // slots would stand empty
-      candidate.seconds = estimate(candidate);
+      candidate.seconds = estimate(candidate, host_caches);
       found.push_back(candidate);
     }
   }

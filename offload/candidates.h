@@ -25,11 +25,13 @@ struct Candidate {
 // For one length of segments and one size of slots.
 class Candidates {
  public:
+  // `plan` has these sizes, and what its cache is like.
   Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
-             const WorkloadPasses& passes, std::size_t slot_bytes, KvType kv);
+             const WorkloadPasses& passes, const Plan& plan);
 
-  // Those that leave no room for another unit within `room_bytes`, with their estimates.
-  std::vector<Candidate> within(std::size_t room_bytes) const;
+  // Those that leave no room for another unit within `room_bytes`, with their estimates. So many
+  // layers have their cache in host memory.
+  std::vector<Candidate> within(std::size_t room_bytes, std::size_t host_caches) const;
   std::vector<Placement> placement(const Candidate& candidate) const;
 
  private:
@@ -52,7 +54,8 @@ class Candidates {
   Sums measure(std::size_t unit, bool resident) const;
   const Sums& sums_of(std::size_t unit, bool resident);
   bool may_host(std::size_t unit, bool resident) const;
-  double estimate(const Candidate& candidate) const;
+  double estimate(const Candidate& candidate, std::size_t host_caches) const;
+  double host_cache_seconds(const Plan& plan, const PassSize& size) const;
 
   const ModelLayout& model_;
   const PlanLimits& limits_;
@@ -70,6 +73,8 @@ class Candidates {
   std::deque<Met> met_;
   Sums pinned_;
   std::vector<bool> pinned_resident_;
+  // That a pass is longer for each layer that the host attends.
+  std::array<double, WorkloadPasses::kKinds> host_cache_seconds_{};
   std::array<Kind, kKinds> kinds_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 #include "memory/error.h"
 #include "memory/units.h"
@@ -57,7 +58,8 @@ bool fit_host(const ModelLayout& model, Plan& plan, std::optional<std::size_t> l
   if (plan.slots == 0) return false;
   for (const Buffers& buffers : kBuffers) {
     place_all_on_disk(model, plan, buffers);
-    if (plan.host_bytes.disk <= *limit_bytes / kShareOfBuffers) break;
+    const bool modest = plan.host_bytes.disk <= *limit_bytes / kShareOfBuffers;
+    if (modest && plan.host_bytes.total() <= *limit_bytes) break;
   }
   if (plan.host_bytes.total() > *limit_bytes) return false;
   // The first unit stays first: what a pass begins with is on its way before the pass is known.
@@ -79,12 +81,10 @@ std::size_t smallest_host_bytes(const ModelLayout& model, Plan plan) {
   return std::min(in_memory, plan.host_bytes.total());
 }
 
-void refuse_host(const ModelLayout& model, const Plan& least, const Plan& resident,
+void refuse_host(const ModelLayout& model, const std::vector<Plan>& least,
                  std::size_t limit_bytes) {
-  std::size_t smallest = smallest_host_bytes(model, least);
-  if (!least.limit_bytes || resident.bytes.total() <= *least.limit_bytes) {
-    smallest = std::min(smallest, smallest_host_bytes(model, resident));
-  }
+  std::size_t smallest = std::numeric_limits<std::size_t>::max();
+  for (const Plan& plan : least) smallest = std::min(smallest, smallest_host_bytes(model, plan));
   throw Error(ErrorKind::kOverBudget,
               text("a limit of ", limit_bytes, " bytes (", print_bytes(limit_bytes),
                    ") of host memory can't be kept: the smallest that works here is ", smallest,

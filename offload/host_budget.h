@@ -21,10 +21,9 @@ bool fit_host(const ModelLayout& model, Plan& plan, std::optional<std::size_t> l
 // they are smaller than what reading takes, in host memory.
 std::size_t smallest_host_bytes(const ModelLayout& model, Plan plan);
 
-// Throws Error{kOverBudget} naming the smallest limit that would do: what `least`, the plan that
-// takes least of the device, needs with all its units on the disk, or `resident`, which has none
-// outside the device, if its own limit allows.
-[[noreturn]] void refuse_host(const ModelLayout& model, const Plan& least, const Plan& resident,
+// Throws Error{kOverBudget} naming the smallest limit that would do for one of these plans, with
+// all its units on the disk.
+[[noreturn]] void refuse_host(const ModelLayout& model, const std::vector<Plan>& least,
                               std::size_t limit_bytes);
 
 }  // namespace sluice

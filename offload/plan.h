@@ -1,6 +1,7 @@
 // Plan: where every unit lives and every byte of the device goes, and how fast that should be.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -50,10 +51,17 @@ struct PlanLimits {
   bool host_computes = false;            // the host is a second place to compute
   // Units that it takes in small passes; none: as many as pay.
   std::optional<std::size_t> host_units{};
+  // Layers whose cache lies in host memory, where the host attends; none: as many as pay, if it is
+  // a place to compute.
+  std::optional<std::size_t> host_cache_layers{};
   std::optional<std::size_t> resident_units{};
   std::vector<Pin> pins{};                  // [units], or empty
   std::optional<std::size_t> host_bytes{};  // of host memory; none: it holds all weights
 
+  // Whether the host needn't compute any unit.
+  bool may_stream_all() const {
+    return host_units.value_or(0) == 0 && std::ranges::count(pins, Pin::kByHost) == 0;
+  }
   Pin pin(std::size_t unit) const { return pins.empty() ? Pin::kNone : pins[unit]; }
   std::size_t most_device_bytes() const {
     return device_bytes.value_or(std::numeric_limits<std::size_t>::max());

@@ -15,15 +15,11 @@ std::size_t step_of(std::size_t limit_bytes) {
   return limit_bytes < 4_GiB ? limit_bytes / 10 : 1_GiB;
 }
 
-bool may_stream_all(const PlanLimits& limits) {
-  return !limits.host_units && std::ranges::count(limits.pins, Pin::kByHost) == 0;
-}
-
 std::optional<BatchPlan> find_runner_up(const ModelLayout& model, const PlanLimits& limits,
                                         const Hardware& hardware, const BatchPlan& best) {
   BatchPlan other = best;
   other.runner_up.reset();
-  if (best.plan.host_tokens() > 0 && may_stream_all(limits)) {
+  if (best.plan.host_tokens() > 0 && limits.may_stream_all()) {
     PlanLimits streaming = limits;
     streaming.host_units = 0;
     other.plan = make_plan(model, best.plan.workload, streaming, hardware);

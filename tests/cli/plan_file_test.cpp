@@ -22,11 +22,12 @@ const ModelLayout& layout() {
   return model.model.layout;
 }
 
-// Attention resident, the host computing one feed-forward unit, two streamed.
+// Attention resident, the host computing one feed-forward unit, two streamed, one of the caches in
+// host memory.
 Plan mixed_plan() {
   const Workload workload{
       .sequences = 2, .prompt_tokens = 40, .max_tokens = 20, .context_tokens = 100};
-  PlanLimits limits{.slots = 3, .segment_tokens = 16, .host_units = 0};
+  PlanLimits limits{.slots = 3, .segment_tokens = 16, .host_units = 0, .host_cache_layers = 1};
   apply_pins({"attn=resident", "ffn=stream", "ffn.1=host"}, std::nullopt, layout(), limits);
   limits.device_bytes = smallest_limit_bytes(layout(), workload, limits) + 1000;
   return make_plan(layout(), workload, limits, test_hardware());
@@ -57,6 +58,7 @@ Change set(const std::string& pointer, const Json& value) {
 TEST_CASE("plan file: what is read is what was written") {
   std::mt19937 random(3);
   std::size_t on_disk = 0;
+  std::size_t host_caches = 0;
   for (int i = 0; i < 40; ++i) {
     CAPTURE(i);
     const ShapeModel shape(random_shape(random, 1 + random() % 4), "q4_k_m");
@@ -69,17 +71,19 @@ TEST_CASE("plan file: what is read is what was written") {
     PlanLimits limits{.in_place = i % 8 == 0, .gpu = i % 8 == 1, .host_computes = i % 2 == 1};
     if (limits.gpu) limits.context_bytes = 1'000'000;
     limits.kv_types = {kAllKvTypes[static_cast<std::size_t>(i) % kKvTypeCount]};
+    const bool disk = i % 8 == 5;
+    if (disk) limits.host_cache_layers = random() % 2;
     const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
     if (!limits.in_place && i % 8 != 2) {
       limits.device_bytes = smallest + random() % (2 * model.units_bytes());
     }
-    const bool disk = i % 8 == 5;
     if (disk) {
       limits.device_bytes = smallest;
       limits.host_bytes = model.units_bytes() / 4 + 2'000'000;
     }
     const Plan plan = make_plan(model, workload, limits, random_hardware(random));
     if (disk && plan.disk_buffers > 0) ++on_disk;
+    if (plan.host_kv.layers > 0) ++host_caches;
     const std::string json = print_plan_file(model, plan);
     const Plan back = parse_plan_file(json, "FILE", model);
     CHECK(print_plan_file(model, back) == json);
@@ -88,6 +92,7 @@ TEST_CASE("plan file: what is read is what was written") {
     CHECK(back.kv.pages == plan.kv.pages);
     CHECK(back.kv.type == plan.kv.type);
     CHECK(back.kv.type == limits.kv_types.front());
+    CHECK(back.host_kv.total_bytes() == plan.host_kv.total_bytes());
     CHECK(back.limit_bytes == plan.limit_bytes);
     CHECK(back.gpu == plan.gpu);
     CHECK(back.disk_buffers == plan.disk_buffers);
@@ -98,6 +103,7 @@ TEST_CASE("plan file: what is read is what was written") {
     }
   }
   CHECK(on_disk > 0);
+  CHECK(host_caches > 4);
 }
 
 TEST_CASE("plan file: a file that ends early, or is none, is one clear error") {
@@ -202,7 +208,8 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused(set("/placement/1", "resident"), "resident ");
   refused(set("/device", "cpu"), "device cpu");
   refused(set("/host_cache_layers", 4), "host_cache_layers 4; it is a whole number from 0 to 3");
-  refused(set("/host_cache_layers", 1), "has kv ");
+  refused(set("/host_cache_layers", 2), "has kv ");
+  refused(set("/host_cache_layers", 0), "has kv ");
   refused([](Json& json) { json.erase("host_cache_layers"); }, "has no host_cache_layers");
   refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
           "cuda has a limit");

@@ -160,7 +160,8 @@ TEST_CASE("plan: tells what binds, what another GiB would do, and the next best 
 }
 
 TEST_CASE("plan: --for throughput chooses how many sequences are worked on at once") {
-  const std::vector<std::string> many = {"--vram", "5GiB", "--sequences", "100", "--ctx", "2048"};
+  const std::vector<std::string> many = {"--vram", "5GiB", "--sequences",  "100",
+                                         "--ctx",  "2048", "--host-cache", "0"};
   const Json json = planned(with(many, {"--for", "throughput"}));
   const std::size_t at_once = json["predicted"]["at_once"];
   CHECK(at_once > 1);
@@ -173,7 +174,7 @@ TEST_CASE("plan: --for throughput chooses how many sequences are worked on at on
   refused(with(kCard, {"--for", "fun"}), 2, "--for");
   const testing::TemporaryFolder folder;
   run({"sweep", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "4GiB,6GiB", "--sequences", "100",
-       "--for", "throughput", "--json", folder / "s.json"});
+       "--host-cache", "0", "--for", "throughput", "--json", folder / "s.json"});
   const Json sweep = Json::parse(read_text(folder / "s.json"));
   for (const Json& point : sweep["points"]) CHECK(point["rounds"] > 1);
 }

@@ -250,6 +250,28 @@ TEST_CASE("engine on a GPU: answers are no further from Transformers' than sim's
   }
 }
 
+TEST_CASE("engine on a GPU: tokens are sim's with caches in host memory, however many") {
+  for (const char* name : {"quants", "bf16"}) {
+    CAPTURE(name);
+    const TinyReference& reference = tiny_reference(name);
+    const TestModel model(reference.gguf);
+    const std::vector<std::int32_t> prompt = prompt_of(reference, 70);
+    for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
+      CAPTURE(precision_name(precision));
+      PlanLimits limits;
+      limits.precision = precision;
+      const Generated truth = on_sim(model, limits, prompt);
+      for (std::size_t layers = 1; layers <= model.layout.config.layers; ++layers) {
+        CAPTURE(layers);
+        limits.host_cache_layers = layers;
+        limits.segment_tokens = layers == 1 ? 20 : 70;
+        const std::size_t index = layers % 2 == 0 ? kLimits - 1 : 0;
+        check_at_limit(model, limits, index, prompt, truth, {.seed = 60 + layers});
+      }
+    }
+  }
+}
+
 TEST_CASE("engine on a GPU: tokens are sim's with units anywhere, on the disk too") {
   for (const char* name : {"quants", "f16"}) {
     CAPTURE(name);
@@ -275,6 +297,7 @@ TEST_CASE("engine on a GPU: tokens are sim's with units anywhere, on the disk to
         }
         plan.disk_buffers = buffers;
         plan.disk_buffer_bytes = 2 * plan.slot_bytes;
+        plan.cache_on_host(buffers == 1 ? 1 : 0);
         count_bytes(model.layout, plan);
         Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
         const Generated got = generate(engine, prompt, kGenerated, &truth);

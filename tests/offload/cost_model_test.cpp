@@ -18,8 +18,10 @@ struct Case {
   Workload workload{.prompt_tokens = 4, .max_tokens = 8, .context_tokens = 64};
 
   Plan plan(std::optional<std::size_t> host_units = {}) const {
-    PlanLimits limits{
-        .slots = 2, .host_computes = host_units.has_value(), .host_units = host_units};
+    PlanLimits limits{.slots = 2,
+                      .host_computes = host_units.has_value(),
+                      .host_units = host_units,
+                      .host_cache_layers = 0};
     limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
     return model.plan(workload, limits);
   }

@@ -113,6 +113,37 @@ TEST_CASE("engine: units that the host computes in small passes change no bit of
   }
 }
 
+TEST_CASE("engine: a context that fits with its cache in host memory alone gives the same logits") {
+  const TinyReference& reference = tiny_reference("quants");
+  const TestModel model(reference.gguf);
+  const std::size_t layers = model.layout.config.layers;
+  const Sequences sequences = unequal_sequences(reference, 3);
+  const AllLogits truth = plain_truth(model, sequences);
+  const Workload workload = workload_for(sequences);
+  PlanLimits on_device{.host_computes = true, .host_cache_layers = 0};
+  const std::size_t with_cache = smallest_limit_bytes(model.layout, workload, on_device);
+  std::size_t before = with_cache;
+  for (std::size_t count = 1; count <= layers; ++count) {
+    CAPTURE(count);
+    PlanLimits limits{.host_cache_layers = count};
+    const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+    CHECK(smallest < before);
+    before = smallest;
+    limits.device_bytes = smallest;
+    const Plan plan = model.plan(workload, limits);
+    CHECK(plan.host_kv.layers == count);
+    CHECK(plan.host_bytes.cache == count * plan.host_kv.layer_bytes());
+    check_plan(model, plan, {.bytes_per_second = 1e9}, sequences, truth);
+  }
+  const PlanLimits open{.device_bytes = before, .host_computes = true};
+  CHECK(smallest_limit_bytes(model.layout, workload, open) == before);
+  check_plan(model, model.plan(workload, open), {}, sequences, truth);
+  on_device.device_bytes = with_cache - 1;
+  const testing::Failure failure = testing::failure_of([&] { model.plan(workload, on_device); });
+  CHECK(failure.kind == ErrorKind::kOverBudget);
+  CHECK(failure.says("--host-cache"));
+}
+
 TEST_CASE("engine: no limit, slot count, segment or batch changes a bit of the logits") {
   const std::pair<const char*, std::vector<KvType>> models[] = {
       {"f32", {}}, {"quants", {}}, {"f32_head24", {KvType::kQ8_0}}, {"quants", {KvType::kQ8_0}}};
@@ -203,6 +234,7 @@ TEST_CASE("engine: random limits, slots, segments, links and batches give the sa
                       .segment_tokens = 1 + below(100),
                       .kv_types = {kAllKvTypes[below(kKvTypeCount)]},
                       .precision = below(2) == 0 ? Precision::kNormal : Precision::kHigh};
+    if (below(2) == 0) limits.host_cache_layers = below(model.layout.config.layers + 1);
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
     limits.device_bytes = smallest + below(400000);
     const LinkSpeed link{.bytes_per_second = below(2) == 0 ? 0.0 : 1e9 + below(1000) * 1e7,

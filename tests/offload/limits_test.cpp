@@ -38,6 +38,7 @@ PlanLimits random_limits(std::mt19937& random, const ModelLayout& model) {
   }
   if (random() % 4 == 0) limits.precision = Precision::kHigh;
   if (random() % 4 == 0) limits.host_units = random() % 4;
+  if (random() % 4 == 0) limits.host_cache_layers = random() % (model.config.layers + 2);
   if (random() % 3 == 0) {
     for (const UnitInfo& unit : model.units) limits.pins.push_back(random_pin(random, unit.kind));
     limits.host_computes |= std::ranges::count(limits.pins, Pin::kByHost) > 0;
@@ -55,6 +56,7 @@ PlanLimits random_limits(std::mt19937& random, const ModelLayout& model) {
 void check_limits(std::size_t cases, unsigned seed) {
   std::mt19937 random(seed);
   std::size_t refusals = 0;
+  std::size_t by_ram = 0;  // that host memory has too little room for caches
   for (std::size_t i = 0; i < cases; ++i) {
     CAPTURE(i);
     const char* const weights[] = {"q4_0", "q4_k_m", "f16", "q8_0"};
@@ -67,25 +69,45 @@ void check_limits(std::size_t cases, unsigned seed) {
                             .all_logits = random() % 4 == 0};
     PlanLimits limits = random_limits(random, model);
     const Hardware hardware = random_hardware(random);
+    if (random() % 3 == 0 && limits.may_stream_all() && !limits.host_cache_layers) {
+      // Enough for buffers of the disk, and for some of the caches.
+      const std::size_t tokens = workload.cache_pages() * kPageTokens;
+      const std::size_t token_bytes = 4 * model.config.layers * model.config.kv_width();
+      limits.host_bytes = 16_MiB + random() % (tokens * token_bytes);
+    }
     const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
+    PlanLimits any_ram = limits;
+    any_ram.host_bytes.reset();
+    const std::size_t smallest_of_all = smallest_limit_bytes(model, workload, any_ram);
+    by_ram += smallest_of_all < smallest;
     limits.device_bytes = random() % (3 * smallest);
     CAPTURE(smallest);
     CAPTURE(*limits.device_bytes);
+    const auto keeps_both = [&] {
+      const Plan plan = make_plan(model, workload, limits, hardware);
+      return plan.bytes.total() <= *limits.device_bytes &&
+             (!limits.host_bytes || plan.host_bytes.total() <= *limits.host_bytes);
+    };
     if (*limits.device_bytes >= smallest) {
-      CHECK(make_plan(model, workload, limits, hardware).bytes.total() <= *limits.device_bytes);
+      CHECK(keeps_both());
       continue;
     }
     ++refusals;
     const auto refusal = [&] { make_plan(model, workload, limits, hardware); };
     const testing::Failure failure = testing::failure_of(refusal);
     CHECK(failure.kind == ErrorKind::kOverBudget);
-    CHECK(failure.says(text("the smallest that works here is ", smallest, " bytes")));
+    if (*limits.device_bytes < smallest_of_all) {
+      CHECK(failure.says(text("the smallest that works here is ", smallest, " bytes")));
+    } else {
+      CHECK(failure.says("raise --ram"));
+    }
     limits.device_bytes = smallest;
-    CHECK(make_plan(model, workload, limits, hardware).bytes.total() <= smallest);
+    CHECK(keeps_both());
     limits.device_bytes = smallest - 1;
     CHECK(testing::failure_of(refusal).kind == ErrorKind::kOverBudget);
   }
   CHECK(refusals > cases / 10);
+  CHECK(by_ram > 0);
 }
 
 using Sequences = std::vector<std::vector<std::int32_t>>;
@@ -108,6 +130,7 @@ void check_runs(std::size_t cases, unsigned seed) {
   std::size_t streamed = 0;
   std::size_t by_host = 0;
   std::size_t quantised = 0;
+  std::size_t attended = 0;
   for (std::size_t i = 0; i < cases; ++i) {
     const TinyReference& reference = tiny_references()[i % tiny_references().size()];
     CAPTURE(i);
@@ -132,6 +155,7 @@ void check_runs(std::size_t cases, unsigned seed) {
     streamed += plan.slots > 0;
     quantised += plan.kv.type == KvType::kQ8_0;
     by_host += plan.host_tokens() > 0;
+    attended += plan.host_kv.layers > 0;
     plan.limit_bytes = plan.bytes.total();
     const LinkSpeed link = i % 2 == 0 ? LinkSpeed{} : LinkSpeed{.bytes_per_second = 1e9};
     CHECK(score_all(model, plan, link, sequences) == truth);
@@ -139,7 +163,8 @@ void check_runs(std::size_t cases, unsigned seed) {
     CHECK(engine.reserved_bytes == plan.bytes.total());
   }
   CHECK(streamed > cases / 2);
-  CHECK(by_host > cases / 8);
+  CHECK(by_host > cases / 16);
+  CHECK(attended > cases / 8);
   CHECK(quantised > cases / 20);
 }
 
