@@ -21,13 +21,15 @@ double seconds(const Plan& plan) {
   return plan.predicted.seconds();
 }
 
-// "R.HR 3 x 65536, 64": resident, streamed, of the host in small passes; slots; segment.
+// "R.HR 3 x 65536, 64, 1": resident, streamed, of the host in small passes; slots; segment; caches
+// in host memory.
 std::string describe(const Plan& plan) {
   std::string units;
   for (std::size_t u = 0; u < plan.placement.size(); ++u) {
     units += plan.placement[u] == Placement::kResident ? 'R' : plan.by_host(u, 0) ? 'H' : '.';
   }
-  return text(units, " ", plan.slots, " x ", plan.slot_bytes, ", ", plan.segment_tokens);
+  return text(units, " ", plan.slots, " x ", plan.slot_bytes, ", ", plan.segment_tokens, ", ",
+              plan.host_kv.layers);
 }
 
 // The least seconds of a pass over all ways to share units out between link and host.
@@ -86,10 +88,12 @@ double least_seconds(const TestModel& model, Plan& plan, Schedule& schedule,
   return least;
 }
 
-// Tries every set of resident units, with every shape of slots and segments that the search knows.
+// Tries every set of resident units, with every shape of slots and segments that the search knows
+// and, where the host computes, every number of caches in its memory.
 double exhaustive_seconds(const TestModel& model, const Workload& workload,
                           const PlanLimits& limits, const Hardware& hardware, std::string* which) {
   const std::size_t units = model.layout.units.size();
+  const std::size_t most_caches = limits.host_computes ? model.layout.config.layers : 0;
   std::size_t largest = 0;
   for (const UnitInfo& unit : model.layout.units) largest = std::max(largest, unit.size_bytes);
   double best = 1e30;
@@ -103,7 +107,10 @@ double exhaustive_seconds(const TestModel& model, const Workload& workload,
         plan.segment_tokens = std::min(segment, std::max<std::size_t>(prompts, 1));
         plan.slots = slots;
         plan.slot_bytes = align_up(std::max<std::size_t>(largest / divisor, 64_KiB));
-        for (std::size_t set = 0; set < std::size_t{1} << units; ++set) {
+        // One number holds the units that are resident and, above them, the caches in host memory.
+        for (std::size_t choice = 0; choice < (most_caches + 1) << units; ++choice) {
+          const std::size_t set = choice % (std::size_t{1} << units);
+          plan.cache_on_host(choice >> units);
           for (std::size_t u = 0; u < units; ++u) {
             plan.placement[u] = (set >> u & 1) != 0 ? Placement::kResident : Placement::kHost;
           }
