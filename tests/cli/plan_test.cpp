@@ -128,6 +128,44 @@ TEST_CASE("plan: --host-units auto lets the host compute what pays") {
   refused({"plan", tiny(), "--device", "cpu", "--host-units", "auto"}, 2, "--host-units");
 }
 
+TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memory add up") {
+  const std::vector<std::string> context = {"--vram", "6GiB", "--ctx", "32768"};
+  const auto cached = [&](const std::string& layers) {
+    return planned(with(context, {"--host-cache", layers}));
+  };
+  for (const std::size_t layers : {0, 8, 32}) {
+    CAPTURE(layers);
+    const Json json = cached(std::to_string(layers));
+    CHECK(json["plan"]["host_cache_layers"] == layers);
+    const std::size_t page_bytes = 2 * 64 * 1024 * 2;  // of a layer: keys and values of 64 tokens
+    CHECK(json["plan"]["bytes"]["kv"] == (32 - layers) * 512 * page_bytes);
+    CHECK(json["host_bytes"]["cache"] == layers * 512 * page_bytes);
+    for (const Json& bytes : {json["plan"]["bytes"], json["host_bytes"]}) {
+      std::size_t sum = 0;
+      for (const auto& [name, value] : bytes.items()) {
+        if (name != "total") sum += value.get<std::size_t>();
+      }
+      CHECK(sum == bytes["total"]);
+    }
+  }
+  CHECK(cached("99") == cached("32"));
+  CHECK(cached("auto") == planned(context));
+  CHECK(cached("auto")["predicted"]["seconds"] <= cached("0")["predicted"]["seconds"]);
+  CHECK(has(run(with(with(kCard, context), {"--host-cache", "8"})).out,
+            "8 of 32 layers, where the host attends"));
+  const std::vector<std::string> large = {"--vram", "3GiB", "--ctx", "65536"};
+  CHECK(planned(large)["plan"]["host_cache_layers"] > 0);
+  refused(with(with(kCard, large), {"--host-cache", "0"}), 4, "--host-cache auto");
+  refused(with(with(kCard, large), {"--ram", "1GiB"}), 4, "--ram");
+  refused(with(kCard, {"--host-cache", "many"}), 2, "--host-cache many");
+  refused({"plan", tiny(), "--device", "cpu", "--host-cache", "1"}, 2, "--host-cache");
+  const Json on_sim = Json::parse(run({"plan", tiny(), "--device", "sim", "--vram", "60kB",
+                                       "--host-cache", "auto", "--json", "-"})
+                                      .out);
+  CHECK(on_sim["plan"]["host_cache_layers"] > 0);
+  CHECK(on_sim["plan"]["routes"].empty());
+}
+
 TEST_CASE("plan: tells what binds, what another GiB would do, and the next best kind of plan") {
   const std::string table = run(with(kCard, {"--vram", "4GiB"})).out;
   CAPTURE(table);
@@ -187,6 +225,7 @@ TEST_CASE("plan: what was saved is run, and says the same as any other run") {
   for (const std::vector<std::string>& limits :
        {std::vector<std::string>{"--vram", "80kB", "--place", "ffn.0=host", "--link", "1GB/s"},
         {"--vram", "1MiB", "--sequences", "3"},
+        {"--vram", "70kB", "--host-cache", "1"},
         {"--device", "sim"},
         {"--device", "cpu"}}) {
     run(with({"plan", tiny(), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan},
@@ -220,6 +259,7 @@ TEST_CASE("plan: a plan that can't be run is one clear error") {
   run_refused({}, 2, "--max-tokens");
   run_refused({"--slots", "3", "--ctx", "9", "--host-units", "auto"}, 2,
               "--slots, --ctx, --host-units");
+  run_refused({"--host-cache", "1"}, 2, "--host-cache");
   run_refused({"--place", "ffn=host", "--resident", "1"}, 2, "--place, --resident");
   run_refused({"--segment", "1", "--kv-types", "f32", "--precision", "high"}, 2,
               "--segment, --kv-types, --precision");

@@ -184,6 +184,8 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
                                                     "4",
                                                     "--host-units",
                                                     "1",
+                                                    "--host-cache",
+                                                    "1",
                                                     "--trace",
                                                     folder / "t.json",
                                                     "--stats",
@@ -209,6 +211,8 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
     CHECK(event["ts"] >= free[place] - 1e-3);  // us
     free[place] = event["ts"].get<double>() + event["dur"].get<double>();
     ++spans[processes[place.first] + " " + threads[place]];
+    const bool attends = std::string(event["name"]).find("attention") != std::string::npos;
+    if (threads[place] == "host" && attends) ++spans[processes[place.first] + " attended"];
   }
   for (const char* process : {"measured", "predicted"}) {
     for (const char* lane : {"passes", "compute", "link up", "link down", "host"}) {
@@ -217,6 +221,7 @@ TEST_CASE("sluice run: a trace has what was measured and what was predicted, in 
       CHECK(spans[std::string(process) + " " + lane] > 0);
     }
     CHECK(spans[std::string(process) + " passes"] == stats["passes"]);
+    CHECK(spans[std::string(process) + " attended"] == stats["passes"]);  // in one layer
   }
   // The prompt of 9 tokens in segments of 4, then one token after the other.
   REQUIRE(sizes.size() == 8);
