@@ -102,6 +102,7 @@ Configuration draw_configuration(std::uint64_t seed) {
   PlanLimits& limits = c.target.limits;
   limits.host_computes = draw.chance(0.5);
   limits.host_units = limits.host_computes ? draw.between(1, c.shape.layers) : 0;
+  limits.host_cache_layers = 0;
   if (draw.chance(0.5)) {
     c.target.host_pace = {.bytes_per_second = draw.spread(0.3e9, 8e9),
                           .operations_per_second = draw.spread(10e9, 500e9)};

@@ -83,7 +83,7 @@ few=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 4 --repeats 1 -
 many=(--prompt-tokens 512,4096 --sequences 1,8,32,64 --max-tokens 32 --repeats 2)
 
 # What goals are held against. Without the CPU's help, the link is what a streamed decode is bound by.
-alone=(--host-units 0)
+alone=(--host-units 0 --host-cache 0)
 
 first_benches() {
   if $emulated; then
