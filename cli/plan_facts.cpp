@@ -101,7 +101,8 @@ std::string print_what_if(const PlanFacts& facts) {
 std::string describe_kind(const Plan& plan) {
   std::string segments = text("segments of ", plan.segment_tokens, " tokens");
   if (plan.host_kv.layers > 0) {
-    segments += text(", ", plan.host_kv.layers, " layers attended by the host");
+    const std::size_t layers = plan.host_kv.layers;
+    segments += text(", ", layers, layers == 1 ? " layer" : " layers", " attended by the host");
   }
   if (plan.slots == 0) return text("nothing streamed, ", segments);
   const std::size_t by_host = plan.host_units(plan.workload.sequences);

@@ -147,8 +147,12 @@ TEST_CASE("disk: plans keep the limit of host memory; the smallest that is named
   const Feed feed{0, tokens};
   TestEngine truth(model, model.plan(workload, {.in_place = true}), {}, true);
   truth.engine.feed({&feed, 1});
-  for (const std::optional<std::size_t> host_units : {std::optional<std::size_t>{}, {99}}) {
-    PlanLimits limits{.host_units = host_units};
+  const PlanLimits kinds[] = {
+      {}, {.host_units = 99}, {.host_cache_layers = 1}, {.host_computes = true, .host_units = 0}};
+  for (const PlanLimits& kind : kinds) {
+    PlanLimits limits = kind;
+    const bool plain = &kind == kinds;
+    CAPTURE(&kind - kinds);
     limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits) + 500'000;
     const testing::Failure failure = testing::failure_of([&] {
       limits.host_bytes = 1;
@@ -170,10 +174,11 @@ TEST_CASE("disk: plans keep the limit of host memory; the smallest that is named
       TestEngine test(model, plan);
       test.engine.feed({&feed, 1});
       CHECK(std::ranges::equal(test.engine.logits(0), truth.engine.logits(0)));
-      if (!host_units) CHECK(plan.disk_bytes(model.layout) <= disk_before);
+      if (kind.host_cache_layers) CHECK(plan.host_bytes.cache > 0);
+      if (plain) CHECK(plan.disk_bytes(model.layout) <= disk_before);
       disk_before = plan.disk_bytes(model.layout);
       const double seconds = plan.predicted.seconds();
-      if (!host_units) CHECK(seconds <= seconds_before * 1.05);
+      if (plain) CHECK(seconds <= seconds_before * 1.05);
       seconds_before = seconds;
     }
     CHECK(disk_before == 0);
