@@ -94,8 +94,8 @@ TEST_CASE("plan: units are placed as --place and --resident say, the rest around
 TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever is fastest") {
   const auto kv = [](std::vector<std::string> types, const char* vram) {
     if (!types.empty()) types.insert(types.begin(), "--kv-types");
-    const Json json =
-        planned(with(types, {"--vram", vram, "--ctx", "32768", "--prompt-tokens", "128"}));
+    const Json json = planned(with(
+        types, {"--vram", vram, "--ctx", "32768", "--prompt-tokens", "128", "--host-cache", "0"}));
     return std::pair(json["plan"]["kv_type"].get<std::string>(),
                      json["smallest_limit_bytes"].get<std::size_t>());
   };
@@ -108,13 +108,16 @@ TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever
   CHECK(kv({"f16,q8_0"}, "6GiB") == std::pair(std::string("q8_0"), alone_bytes));
   CHECK(kv({"q8_0,f16"}, "unlimited").first == "f16");  // nothing is gained
   const auto table = [](const char* vram) {
-    return run(with(kCard, {"--vram", vram, "--ctx", "32768", "--kv-types", "f16,q8_0"})).out;
+    return run(with(kCard, {"--vram", vram, "--ctx", "32768", "--kv-types", "f16,q8_0",
+                            "--host-cache", "0"}))
+        .out;
   };
   CHECK(has(table("6GiB"), "32768 tokens, q8_0"));
   CHECK(has(table("unlimited"), "keys and values in q8_0"));  // the runner-up
   refused(with(kCard, {"--kv-types", "f16,q4_0"}), 2, "q4_0");
-  refused(with(kCard, {"--vram", std::to_string(default_bytes - 1), "--ctx", "32768"}), 4,
-          "--kv-types");
+  refused(with(kCard, {"--vram", std::to_string(default_bytes - 1), "--ctx", "32768",
+                       "--host-cache", "0"}),
+          4, "--kv-types");
 }
 
 TEST_CASE("plan: --host-units auto lets the host compute what pays") {

@@ -92,7 +92,8 @@ TEST_CASE("budgeter: of several types of cache none alone is faster, nor takes l
     const std::size_t smallest = smallest_limit_bytes(model, workload, both);
     CHECK(smallest == smallest_limit_bytes(model, workload, q8_0));
     const std::size_t needed = smallest_limit_bytes(model, workload, f16);
-    CHECK(smallest < needed);
+    CHECK(smallest <= needed);
+    if (!both.host_computes) CHECK(smallest < needed);  // else both may be the host's
     const std::size_t least = round % 2 == 0 ? smallest : needed;
     const std::size_t limit = least + random() % (2 * model.units_bytes());
     both.device_bytes = f16.device_bytes = q8_0.device_bytes = limit;

@@ -69,7 +69,7 @@ void check_limits(std::size_t cases, unsigned seed) {
                             .all_logits = random() % 4 == 0};
     PlanLimits limits = random_limits(random, model);
     const Hardware hardware = random_hardware(random);
-    if (random() % 3 == 0 && limits.may_stream_all() && !limits.host_cache_layers) {
+    if (random() % 2 == 0 && limits.may_stream_all() && !limits.host_cache_layers) {
       // Enough for buffers of the disk, and for some of the caches.
       const std::size_t tokens = workload.cache_pages() * kPageTokens;
       const std::size_t token_bytes = 4 * model.config.layers * model.config.kv_width();
