@@ -46,7 +46,7 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
 
 using namespace sluice;
 
-TEST_CASE("engine: passes allocate nothing once they have been through once") {
+TEST_CASE("engine: passes allocate nothing once every thread has met every operation") {
   const TinyReference& reference = tiny_reference("quants");
   const TestModel model(reference.gguf);
   const Workload workload{
@@ -72,17 +72,20 @@ TEST_CASE("engine: passes allocate nothing once they have been through once") {
       const Feed feeds[] = {{0, tokens}, {1, tokens.first(tokens.size() / 2 + 1)}, {2, tokens}};
       test.engine.feed(feeds);
     };
-    // Whichever thread has not met an operation yet sizes its scratch when it does.
-    for (int warm_up = 0; warm_up < 20; ++warm_up) {
+    const auto allocated = [&] {
+      const std::size_t before = allocations.load();
       for (std::size_t s = 0; s < 3; ++s) test.engine.truncate(s, 0);
       feed_all(reference.ids);
-    }
-    const std::size_t before = allocations.load();
-    for (std::size_t s = 0; s < 3; ++s) test.engine.truncate(s, 0);
-    feed_all(reference.ids);
-    for (int token = 0; token < 100; ++token) feed_all({&reference.ids[0], 1});
+      for (int token = 0; token < 20; ++token) feed_all({&reference.ids[0], 1});
+      return allocations.load() - before;
+    };
+    // Whichever thread has not met an operation yet sizes its scratch when it does, and which one
+    // meets it is chance: a few rounds may allocate, and then no more.
+    std::size_t rounds = 0;
+    std::size_t without = 0;
+    for (; without < 10 && rounds < 100; ++rounds) without = allocated() == 0 ? without + 1 : 0;
     CAPTURE(kind);
-    CHECK(allocations.load() == before);
+    CHECK(without == 10);
   }
 }
 
