@@ -7,17 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/hardware_options.h"
-#include "layers/activations.h"
-#include "layers/ops_cpu.h"
+#include "cli/placement_options.h"
 #include "layers/sampler.h"
-#include "memory/kv_pages.h"
-#include "memory/link.h"
 #include "offload/throughput.h"
 
 namespace sluice {
 
-enum class DeviceChoice { kAuto, kCpu, kSim, kCuda };
 enum class Command {
   kRun,
   kPlan,
@@ -28,33 +23,6 @@ enum class Command {
   kInspect,
   kHardware,
   kProbe
-};
-
-// What a model is run on, and within what.
-struct PlacementOptions {
-  std::string model;
-  DeviceChoice device = DeviceChoice::kAuto;
-  int gpu = 0;
-  HardwareOptions hardware;  // to plan for
-  std::string vram;          // "96MiB", "50%" of the weights, "auto", "unlimited"; empty: not given
-  std::optional<std::size_t> ram_bytes;
-  std::optional<LinkSpeed> link;
-  ComputePace device_pace;  // of sim
-  ComputePace host_pace;    // beside sim
-  std::optional<std::size_t> slots;
-  std::optional<std::size_t> segment_tokens;
-  std::optional<std::size_t> context_tokens;
-  std::optional<std::size_t> host_units;
-  bool host_units_auto = false;  // as many as pay
-  std::optional<std::size_t> host_cache_layers;
-  bool host_cache_auto = false;
-  std::vector<std::string> place;  // "ffn.0-9=host": cli/placement_pins.h
-  std::optional<std::size_t> resident_units;
-  std::string plan_file;         // which says all of this; empty: none
-  std::vector<KvType> kv_types;  // empty: the default
-  std::optional<Precision> precision;
-  bool cached_rates = false;  // plans take those of sluice probe, where there are
-  std::size_t threads = 0;    // 0: all cores
 };
 
 struct RunOptions {
