@@ -275,44 +275,47 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
     }
   }
   ProbeLayer layer(model.config, precision, std::min(kReadBytes, model.units_bytes()));
-  const auto most = static_cast<std::size_t>(std::ranges::max_element(bytes) - bytes.begin());
+  const auto bytes_of = [&](DType type) { return bytes[static_cast<std::size_t>(type)]; };
+  DType most = DType::kF32;  // of the weights, of types that the layer can have; this one it can
+  for (const DType type : kAllDTypes) {
+    if (layer.fits(type) && bytes_of(type) > bytes_of(most)) most = type;
+  }
   Hardware hardware;
   ComputeRates& rates = hardware.device;
   hardware.token_seconds = probe_token_seconds(model);
   hardware.logit_seconds = probe_logit_seconds();
   const double look_seconds =
       hardware.token_seconds + hardware.logit_seconds * static_cast<double>(model.config.vocab);
-  hardware.turn_seconds = probe_turn_seconds(layer, kAllDTypes[most]);
-  hardware.pass_seconds = probe_pass_seconds(layer, kAllDTypes[most], look_seconds);
+  hardware.turn_seconds = probe_turn_seconds(layer, most);
+  hardware.pass_seconds = probe_pass_seconds(layer, most, look_seconds);
   LayerSecondsTable layers{};
   ProductRate slowest;
-  for (std::size_t type = 0; type < kDTypeCount; ++type) {
-    if (bytes[type] == 0 || !layer.fits(kAllDTypes[type])) continue;
-    rates.products[type] =
-        probe_products(layer, kAllDTypes[type], type == most ? &layers : nullptr);
+  for (const DType type : kAllDTypes) {
+    if (type != most && (bytes_of(type) == 0 || !layer.fits(type))) continue;
+    ProductRate& rate = rates.products[static_cast<std::size_t>(type)];
+    rate = probe_products(layer, type, type == most ? &layers : nullptr);
     for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
       double& longest = slowest.seconds_per_byte[i];
-      longest = std::max(longest, rates.products[type].seconds_per_byte[i]);
+      longest = std::max(longest, rate.seconds_per_byte[i]);
     }
   }
   // A type whose groups don't divide the width is taken to be as slow as the slowest measured.
   for (ProductRate& r : rates.products) {
     if (!r.known()) r = slowest;
   }
-  probe_between(layer, kAllDTypes[most], model.config, layers, rates);
-  const CopyRates copies = probe_copies(layer, kAllDTypes[most]);
+  probe_between(layer, most, model.config, layers, rates);
+  const CopyRates copies = probe_copies(layer, most);
   rates.share_beside_copies = copies.share;
   hardware.copy_bytes_per_second = copies.bytes_per_second;
-  probe_cuts(layer, kAllDTypes[most], rates);
-  hardware.wait_seconds = probe_wait_seconds(layer, kAllDTypes[most]);
+  probe_cuts(layer, most, rates);
+  hardware.wait_seconds = probe_wait_seconds(layer, most);
   if (link.bytes_per_second <= 0.0) {
     link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};
   }
   hardware.to_device = link;
   hardware.to_host = link;
   for (const KvType kv : kv_types) {
-    rates.attention_shares[static_cast<std::size_t>(kv)] =
-        probe_attention_shares(layer, kAllDTypes[most], kv);
+    rates.attention_shares[static_cast<std::size_t>(kv)] = probe_attention_shares(layer, most, kv);
   }
   hardware.host = rates;
   return hardware;

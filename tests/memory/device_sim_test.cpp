@@ -164,6 +164,40 @@ TEST_CASE("streams: copies guarded by events through a small ring lose and mix u
   }
 }
 
+TEST_CASE("streams: what lies behind paced work begins when that would have ended, on any stream") {
+  constexpr double kCopySeconds = 50e-3;
+  DeviceSim device({.to_device = {.bytes_per_second = 1e9, .latency_seconds = kCopySeconds}});
+  auto up = device.make_stream("up");
+  auto compute = device.make_stream("compute");
+  auto ready = device.make_event();
+  auto done = device.make_event();
+  std::vector<int> from(16, 3);
+  std::vector<int> to(16);
+  double began = 0.0;
+  int seen = 0;
+  double stamped = 0.0;
+  const double begin = now_seconds();
+  device.copy(*up, Direction::kToDevice, bytes_of(to), bytes_of(from), 64);
+  up->record(*ready);
+  up->stamp(&stamped);
+  compute->wait(*ready);
+  static_cast<HostStream&>(*compute).enqueue([&to, &began, &seen] {
+    began = now_seconds();
+    seen = to[15];
+  });
+  compute->record(*done);
+  wait_until(begin + 0.2 * kCopySeconds);  // the bytes are there by now
+  const bool early = ready->reached();
+  if (now_seconds() < begin + 0.9 * kCopySeconds) CHECK(!early);
+  ready->synchronize();
+  CHECK(now_seconds() >= begin + kCopySeconds);
+  CHECK(ready->reached());
+  done->synchronize();
+  CHECK(began >= begin + kCopySeconds);
+  CHECK(stamped >= begin + kCopySeconds);
+  CHECK(seen == 3);
+}
+
 // How accurate the pace is, is measured in tests/bench; here only what no noise can change.
 TEST_CASE("link: copies are never faster than the link, and waiting takes no core") {
   const LinkSpeed speed{.bytes_per_second = 200e6, .latency_seconds = 1e-3};

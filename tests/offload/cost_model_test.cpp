@@ -155,6 +155,61 @@ TEST_CASE("cost model: less share beside copies is never faster") {
   }
 }
 
+TEST_CASE("cost model: cores that copy slow computing down while they do, and no longer") {
+  const Case c;
+  const Plan plan = c.plan();
+  Hardware hardware = test_hardware();
+  hardware.to_device = {.bytes_per_second = 50e6, .latency_seconds = kLatency};
+  hardware.device.element_seconds = ProductRate::in_proportion(1e-5);  // what binds
+  const double undisturbed = c.seconds(plan, hardware);
+  hardware.device.share_beside_copies = 0.5;
+  const double by_others = c.seconds(plan, hardware);
+  CHECK(by_others > 1.01 * undisturbed);
+  hardware.copy_bytes_per_second = 1e15;
+  CHECK(c.seconds(plan, hardware) / undisturbed == doctest::Approx(1.0));
+  double before = 0.0;
+  for (const double rate : {1e15, 1e9, 200e6, 60e6}) {
+    CAPTURE(rate);
+    hardware.copy_bytes_per_second = rate;
+    const double now = c.seconds(plan, hardware);
+    CHECK(now >= before * (1.0 - 1e-9));
+    before = now;
+  }
+  CHECK(before > 1.01 * undisturbed);
+  // What is copied more slowly than the link would bring it is there later.
+  hardware.copy_bytes_per_second = 1e4;
+  CHECK(c.seconds(plan, hardware) > 2.0 * by_others);
+}
+
+TEST_CASE("cost model: the host computes a unit uncut, whatever the slots") {
+  const Case c;
+  Hardware hardware = test_hardware();
+  const Plan plan = c.plan(1);
+  REQUIRE(make_schedule(c.model.layout, plan).pieces.size() > c.model.layout.units.size());
+  const double before = c.seconds(plan, hardware);
+  hardware.host.cut_seconds.fill(1e-3);
+  CHECK(c.seconds(plan, hardware) == before);
+  hardware.device.cut_seconds.fill(1e-3);
+  CHECK(c.seconds(plan, hardware) > 5.0 * before);
+}
+
+TEST_CASE("cost model: attention scores whole pages, and queries of one sequence share loading") {
+  CHECK(attended_keys(1.0) == doctest::Approx(0.5 * (kPageTokens + 1)));
+  CHECK(attended_keys(10000.0) == doctest::Approx(10000.0 + kPageTokens / 4.0));
+  const Case c;
+  ComputeRates rates = test_hardware().device;
+  rates.attention_one_token_operations_per_second = 1e9;
+  rates.attention_operations_per_second = 4e9;
+  const auto seconds = [&](std::size_t tokens, std::size_t sequences) {
+    return attention_seconds(c.model.layout.config, rates, KvType::kF16,
+                             {.tokens = tokens, .keys = 5000, .rows = 1, .sequences = sequences});
+  };
+  CHECK(seconds(64, 64) == doctest::Approx(64 * seconds(1, 1)));
+  CHECK(seconds(64, 1) < seconds(64, 8));
+  CHECK(seconds(64, 8) < seconds(64, 64));
+  CHECK(seconds(64, 64) / seconds(6400, 1) == doctest::Approx(4.0 / 100.0).epsilon(0.01));
+}
+
 TEST_CASE("machine probe: plans get rates only for types that were measured") {
   const Case c;
   MachineRatesTable table;
