@@ -196,10 +196,10 @@ double probe_rest_seconds(ProbeLayer& layer, DType type, std::size_t more_layers
   constexpr int kRounds = 15;
   HostStream& stream = layer.stream();
   HostEvent done;
+  const LayerPass pass{};
+  layer.prepare(pass);
   std::vector<double> rests;
   for (int i = 0; i < kRounds; ++i) {
-    const LayerPass pass{};
-    layer.prepare(pass);
     double begin = 0.0;
     double end = 0.0;
     const auto start = [&] {
