@@ -11,6 +11,7 @@
 #include "layers/ops.h"
 #include "tests/support/all_row_kernels.h"
 #include "tests/support/kv_referee.h"
+#include "tests/support/random_weights.h"
 
 using namespace sluice;
 using namespace sluice::tests;
@@ -18,14 +19,6 @@ using namespace sluice::tests;
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-std::vector<float> random_floats(std::size_t count, unsigned seed, float scale = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, scale);
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(random);
-  return values;
-}
 
 // Groups of 32 of all sizes, from ones below the smallest half to some beyond the largest; one is
 // zeros.

@@ -7,21 +7,10 @@
 #include <vector>
 
 #include "tests/support/all_row_kernels.h"
+#include "tests/support/random_weights.h"
 
 using namespace sluice;
 using namespace sluice::tests;
-
-namespace {
-
-std::vector<float> random_floats(std::size_t count, unsigned seed, float scale = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, scale);
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(random);
-  return values;
-}
-
-}  // namespace
 
 TEST_CASE("norm: a row divided by its root mean square, for any width") {
   for (const RowKernels* kernels : all_row_kernels()) {

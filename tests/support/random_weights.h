@@ -72,9 +72,10 @@ inline std::vector<std::byte> pack_rows(DType type, const std::vector<std::byte>
   return packed;
 }
 
-inline std::vector<float> random_floats(std::size_t count, std::uint32_t seed) {
+// Normally distributed, by so much.
+inline std::vector<float> random_floats(std::size_t count, std::uint32_t seed, float scale = 1.0f) {
   std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
+  std::normal_distribution<float> normal(0.0f, scale);
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);
   return values;
