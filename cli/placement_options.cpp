@@ -1,5 +1,6 @@
 #include "cli/placement_options.h"
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <thread>
 

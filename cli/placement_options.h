@@ -1,7 +1,6 @@
 // The options of every command that places a model: what it is run on, and within what.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstddef>
 #include <optional>
 #include <string>
