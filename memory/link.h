@@ -1,8 +1,10 @@
 // One direction of a link between two memories, paced to a bandwidth and a latency.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <mutex>
 
 #include "memory/device.h"
 
@@ -19,7 +21,9 @@ struct LinkSpeed {
 };
 
 // Copies are real, and told to take as long as the link would: a copy occupies it for its latency
-// and its bytes, after the copies before it.
+// and its bytes. Those of one stream come one after the other. One of another stream waits for the
+// copy that is on its way, not for those that will follow: that threads copy ahead of the link's
+// pace doesn't put what they copied ahead of it.
 class Link {
  public:
   explicit Link(LinkSpeed speed) : speed_(speed) {}
@@ -32,8 +36,16 @@ class Link {
             std::atomic<double>* due_seconds = nullptr);
 
  private:
+  static constexpr std::size_t kClaims = 16;  // more than are ahead of the pace at once
+
+  Span claim(double ready_seconds, double cost_seconds);
+
   LinkSpeed speed_;
-  std::atomic<double> free_seconds_{0.0};  // when the copies so far are through
+  std::mutex mutex_;  // of what follows
+  std::array<Span, kClaims> claims_{};
+  std::size_t claimed_ = 0;
+  double last_seconds_ = 0.0;  // the last claim's end
+  double free_seconds_ = 0.0;  // with what was put before it
 };
 
 }  // namespace sluice

@@ -107,13 +107,12 @@ AttentionShares probe_attention_shares(ProbeLayer& layer, DType type, KvType kv)
 }
 
 CopyRates probe_copies(ProbeLayer& layer, DType type) {
-  constexpr std::size_t kPieceBytes = 1_MiB;
-  constexpr std::size_t kPieces = 16;
-  HostStore from(kPieces * kPieceBytes);
-  HostStore to(2 * kPieceBytes);
-  std::memset(from.data(), 1, from.size_bytes());
+  const std::span<const std::byte> from = layer.weights();
+  const std::size_t piece_bytes = std::min<std::size_t>(1_MiB, from.size());
+  HostStore to(2 * piece_bytes);
   std::memset(to.data(), 1, to.size_bytes());
   std::vector<double> rates, shares;
+  std::size_t at_bytes = 0;
   for (const std::size_t tokens : {1, 8, 32, 1, 8, 32}) {
     const auto compute = [&] {
       return layer.mean_seconds(type, {.tokens = tokens}, 2 * kRunSeconds);
@@ -121,12 +120,14 @@ CopyRates probe_copies(ProbeLayer& layer, DType type) {
     const double alone_seconds = compute();
     std::atomic<bool> stop{false};
     std::thread copier([&] {
-      for (std::size_t piece = 0; piece == 0 || !stop.load(std::memory_order_relaxed); ++piece) {
-        const double begin_seconds = now_seconds();
-        std::memcpy(to.data() + piece % 2 * kPieceBytes,
-                    from.data() + piece % kPieces * kPieceBytes, kPieceBytes);
-        rates.push_back(static_cast<double>(kPieceBytes) / (now_seconds() - begin_seconds));
+      const double begin_seconds = now_seconds();
+      std::size_t pieces = 0;
+      for (; pieces == 0 || !stop.load(std::memory_order_relaxed); ++pieces) {
+        if (at_bytes + piece_bytes > from.size()) at_bytes = 0;
+        std::memcpy(to.data() + pieces % 2 * piece_bytes, from.data() + at_bytes, piece_bytes);
+        at_bytes += piece_bytes;
       }
+      rates.push_back(static_cast<double>(pieces * piece_bytes) / (now_seconds() - begin_seconds));
     });
     const double beside_seconds = compute();
     stop = true;

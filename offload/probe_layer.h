@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "layers/model_config.h"
@@ -59,6 +60,7 @@ class ProbeLayer {
   double cut_seconds(DType type, std::size_t tokens);
 
   HostStream& stream() { return stream_; }
+  std::span<const std::byte> weights() const { return {weights_.data(), weights_.size_bytes()}; }
   // Before runs of another pass than the last one's, with the stream at rest.
   void prepare(const LayerPass& pass);
   // Gives one run to the stream.

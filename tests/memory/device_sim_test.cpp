@@ -220,3 +220,28 @@ TEST_CASE("link: copies are never faster than the link, and waiting takes no cor
   CHECK(process_cpu_seconds() - cpu < 0.5 * seconds);
 #endif
 }
+
+TEST_CASE("link: a copy of another stream waits for one on its way, not for those behind it") {
+  const LinkSpeed speed{.bytes_per_second = 100e6, .latency_seconds = 1e-3};
+  DeviceSim device({.to_device = speed, .to_host = speed});
+  auto ahead = device.make_stream("ahead");
+  auto other = device.make_stream("other");
+  auto done = device.make_event();
+  std::vector<std::byte> from(1_MiB), to(1_MiB), small(16);
+  constexpr std::size_t kCopies = 6;
+  Span spans[kCopies];
+  Span span;
+  for (std::size_t i = 0; i + 1 < kCopies; ++i) {
+    device.copy(*ahead, Direction::kToDevice, to.data(), from.data(), 1_MiB, &spans[i]);
+  }
+  const double given = now_seconds();
+  device.copy(*other, Direction::kToDevice, small.data(), from.data(), small.size(), &span);
+  other->record(*done);
+  done->synchronize();
+  CHECK(span.begin_seconds - given <= speed.seconds(1_MiB) + 1e-6);
+  device.copy(*ahead, Direction::kToDevice, to.data(), from.data(), 1_MiB, &spans[kCopies - 1]);
+  ahead->record(*done);
+  done->synchronize();
+  const double took = spans[kCopies - 1].end_seconds - spans[0].begin_seconds;
+  CHECK(took + 1e-6 >= kCopies * speed.seconds(1_MiB) + speed.seconds(small.size()));
+}
