@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace sluice {
 
@@ -38,6 +40,22 @@ class Stream {
 
 enum class Direction { kToDevice, kToHost };
 
+// Work for the host at its turn in a stream: a few words that are copied, and called once.
+class HostWork {
+ public:
+  template <typename Work>
+  explicit HostWork(const Work& work)
+      : run_([](const std::byte* storage) { (*reinterpret_cast<const Work*>(storage))(); }) {
+    static_assert(std::is_trivially_copyable_v<Work> && sizeof(Work) <= sizeof(storage_));
+    ::new (storage_) Work(work);
+  }
+  void operator()() const { run_(storage_); }
+
+ private:
+  void (*run_)(const std::byte* storage);
+  alignas(8) std::byte storage_[48];
+};
+
 // Memory under a hard limit, queues, and a link to host memory.
 //
 // Owned by the program; streams and events must be gone before it. Used by one host thread.
@@ -62,6 +80,10 @@ class Device {
   // which is told when the link was busy with it (null: don't).
   virtual void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
                     std::size_t bytes, Span* span = nullptr) = 0;
+  // The host does `work`, which must not throw, when `stream` gets there; what is given behind it
+  // waits. `turn` is recorded behind it. A device that computes on the host's cores has a thread of
+  // its own do it; for others the calling one waits for the stream, and has done it on return.
+  virtual void call(Stream& stream, Event& turn, const HostWork& work) = 0;
 };
 
 }  // namespace sluice

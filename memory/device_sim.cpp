@@ -91,4 +91,11 @@ void DeviceSim::copy(Stream& stream, Direction direction, std::byte* to, const s
   });
 }
 
+// On the thread that computes what surrounds it: a second one, and the workers that have to come to
+// it, often find themselves on one core while another is idle, for as long as a layer takes.
+void DeviceSim::call(Stream& stream, Event& turn, const HostWork& work) {
+  static_cast<HostStream&>(stream).enqueue(work);
+  stream.record(turn);
+}
+
 }  // namespace sluice

@@ -38,6 +38,7 @@ class DeviceSim final : public Device {
   std::unique_ptr<Event> make_event() override;
   void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
             std::size_t bytes, Span* span = nullptr) override;
+  void call(Stream& stream, Event& turn, const HostWork& work) override;
   std::string pin(std::byte* begin, std::size_t bytes) override;
   void unpin(std::byte* begin) override;
 

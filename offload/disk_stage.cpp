@@ -98,16 +98,12 @@ const std::byte* DiskStage::take(std::uint32_t piece, Span* span) {
   return part_ + schedule_.pieces[piece].begin_bytes - schedule_.pieces[first].begin_bytes;
 }
 
-void DiskStage::release() {
+void DiskStage::release(Stream& stream) {
   if (!schedule_.ends_part(piece_)) return;
+  stream.record(*copied_[released_ % buffers_]);
   part_ = nullptr;
   ++released_;
   read_ahead();
-}
-
-void DiskStage::release(Streamer& streamer) {
-  if (schedule_.ends_part(piece_)) streamer.record(*copied_[released_ % buffers_]);
-  release();
 }
 
 // Asks for what can be read by now: as much as there are buffers that nothing is copied from.

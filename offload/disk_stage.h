@@ -31,9 +31,8 @@ class DiskStage {
   // read together, `span` is told when the disk was busy with them; of others nothing. Throws as
   // DiskReader::take does.
   const std::byte* take(std::uint32_t piece, Span* span);
-  // What was taken has been read by all that used it; or by the copies sent so far.
-  void release();
-  void release(Streamer& streamer);
+  // What was taken is read by work that `stream` has been given.
+  void release(Stream& stream);
 
   std::size_t read_bytes() const { return reader_.read_bytes(); }
   const std::string& warning() const { return warning_; }

@@ -167,7 +167,10 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
   const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
   if (disk_ != nullptr) disk_->begin_pass(shape.logit_rows > 0);
-  if (host_ != nullptr) host_->begin_pass(shape, staged);
+  if (host_ != nullptr) {
+    host_turn_->synchronize();  // it computes for one pass at a time
+    host_->begin_pass(shape, staged);
+  }
   for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
       case StepKind::kInput: {
@@ -206,7 +209,7 @@ void Engine::run_copy(const Step& step) {
   const std::byte* from =
       read ? take_read(step.piece) : weights_.units[piece.unit] + piece.begin_bytes;
   streamer_->send(from, piece.size_bytes, trace_.open(Lane::kLink, step.piece));
-  if (read) disk_->release(*streamer_);
+  if (read) disk_->release(streamer_->link());
 }
 
 // Waits for the disk: work that is given behind this waits too.
@@ -231,23 +234,25 @@ void Engine::run_compute(const Step& step) {
   trace_.took_copy();
 }
 
-// The residual stream goes to the host, which waits for it, and comes back updated. What is
-// streamed for the units behind this one is on its way meanwhile.
+// The residual stream goes to the host and comes back updated. What is streamed for the units
+// behind this one is on its way meanwhile.
 void Engine::run_host(const Step& step, const PassShape& shape, std::byte* staged) {
   const std::size_t bytes = shape.tokens * layout_.config.width * sizeof(float);
   std::byte* there = workspace_.input;  // the residual stream comes first in a pass's input
   fetch(staged, there, bytes, step.piece);
-  const double begin = now_seconds();
+  Span* span = trace_.open(Lane::kHost, step.piece);
+  const auto run = [&](const Piece& piece, const std::byte* weights) {
+    call_host([host = host_.get(), &piece, weights] { host->run(piece, weights); }, span);
+  };
   const std::size_t unit = schedule_.pieces[step.piece].unit;
   if (schedule_.on_disk[step.piece]) {
     for (std::uint32_t p = step.piece; p < schedule_.unit[unit + 1]; ++p) {
-      host_->run(schedule_.pieces[p], take_read(p));
-      disk_->release();
+      run(schedule_.pieces[p], take_read(p));
+      disk_->release(*compute_);
     }
   } else {
-    host_->run(schedule_.whole[unit], weights_.units[unit]);
+    run(schedule_.whole[unit], weights_.units[unit]);
   }
-  trace_.add_host(step.piece, {begin, now_seconds()});
   device_.copy(*compute_, Direction::kToDevice, there, staged, bytes);
   other_link_bytes_ += bytes;
 }
@@ -258,20 +263,27 @@ void Engine::run_attend(const Step& step) {
   const std::size_t unit = schedule_.pieces[step.piece].unit;
   const std::span<const std::byte> mixed = model_->mixed_rows();
   fetch(host_->mixed_rows().data(), mixed.data(), mixed.size(), step.piece);
-  const double begin = now_seconds();
-  host_->attend(unit);
-  trace_.add_host(step.piece, {begin, now_seconds()});
+  call_host([host = host_.get(), unit] { host->attend(unit); },
+            trace_.open(Lane::kHost, step.piece));
   const std::span<const std::byte> attended = host_->attended_rows(unit);
   device_.copy(*compute_, Direction::kToDevice, model_->attended_rows(unit).data(), attended.data(),
                attended.size());
   other_link_bytes_ += attended.size();
 }
 
-// Copies what the work given so far leaves to the host, and waits for it.
+// The host does `work` at its turn; `span` goes from the first to the last that it is given for.
+template <typename Work>
+void Engine::call_host(const Work& work, Span* span) {
+  device_.call(*compute_, *host_turn_, HostWork([work, span] {
+    if (span->begin_seconds == 0.0) span->begin_seconds = now_seconds();
+    work();
+    span->end_seconds = now_seconds();
+  }));
+}
+
+// Copies what the work given so far leaves to the host.
 void Engine::fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece) {
   device_.copy(*compute_, Direction::kToHost, to, from, bytes, trace_.open_download(piece));
-  compute_->record(*host_turn_);
-  host_turn_->synchronize();
   other_link_bytes_ += bytes;
 }
 

@@ -92,6 +92,8 @@ class Engine {
   void run_compute(const Step& step);
   void run_host(const Step& step, const PassShape& shape, std::byte* staged);
   void run_attend(const Step& step);
+  template <typename Work>
+  void call_host(const Work& work, Span* span);
   void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
   void show_logits(const LogitsSink& sink) const;
 

@@ -25,8 +25,8 @@ class Streamer {
   // The taken piece has been read by the work given so far.
   void release();
 
-  // Marks the copies sent so far.
-  void record(Event& event) { link_->record(event); }
+  // Where the copies are.
+  Stream& link() { return *link_; }
 
   std::size_t link_bytes() const { return link_bytes_; }
 

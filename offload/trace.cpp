@@ -7,19 +7,15 @@ namespace sluice {
 Trace::Trace(std::size_t open_spans, bool keep) : keep_(keep) {
   copies_.entries.resize(open_spans);
   computes_.entries.resize(open_spans);
+  by_host_.entries.resize(open_spans);
 }
 
 Span* Trace::open(Lane lane, std::uint32_t piece) {
-  Ring& ring = lane == Lane::kLink ? copies_ : computes_;
+  Ring& ring = lane == Lane::kLink ? copies_ : lane == Lane::kHost ? by_host_ : computes_;
   assert(ring.opened - ring.settled < ring.entries.size());
   TraceEntry& entry = ring.entries[ring.opened++ % ring.entries.size()];
   entry = {lane, piece, {}};
   return &entry.span;
-}
-
-void Trace::add_host(std::uint32_t piece, const Span& span) {
-  host_seconds_ += span.end_seconds - span.begin_seconds;
-  if (keep_) kept_.push_back({Lane::kHost, piece, span});
 }
 
 Span* Trace::open_download(std::uint32_t piece) {
@@ -38,6 +34,7 @@ Span* Trace::open_pass(const PassSize& size) {
 void Trace::settle(const Mark& mark) {
   settle(copies_, mark.copies);
   settle(computes_, mark.computed);
+  settle(by_host_, mark.by_host);
   downloads_.settle(mark.downloads, kept_);
   passes_.settle(mark.passes, kept_passes_);
 }

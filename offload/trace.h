@@ -43,9 +43,9 @@ class Trace {
   // `open_spans`: how many of a lane may be open at once.
   Trace(std::size_t open_spans, bool keep);
 
+  // Of a piece that is copied or computed, or the first of a unit that the host computes or
+  // attends.
   Span* open(Lane lane, std::uint32_t piece);
-  // The host has computed the unit of a piece: its spans are complete at once.
-  void add_host(std::uint32_t piece, const Span& span);
   // A piece has come from the disk.
   void add_disk(std::uint32_t piece, const Span& span);
   // The next are kept alone, and null where the trace isn't. Of what comes back over the link:
@@ -58,16 +58,19 @@ class Trace {
   struct Mark {
     std::size_t copies;
     std::size_t computed;
+    std::size_t by_host;
     std::size_t downloads;
     std::size_t passes;
   };
-  Mark mark() const { return {taken_, computes_.opened, downloads_.opened, passes_.opened}; }
+  Mark mark() const {
+    return {taken_, computes_.opened, by_host_.opened, downloads_.opened, passes_.opened};
+  }
   // Everything before the mark is complete.
   void settle(const Mark& mark);
 
   double copy_seconds() const { return copies_.seconds; }
   double compute_seconds() const { return computes_.seconds; }
-  double host_seconds() const { return host_seconds_; }
+  double host_seconds() const { return by_host_.seconds; }
   double disk_seconds() const { return disk_seconds_; }
   // What is kept, of what is settled; a lane's are in order.
   const std::vector<TraceEntry>& entries() const { return kept_; }
@@ -99,8 +102,8 @@ class Trace {
   bool keep_;
   Ring copies_;
   Ring computes_;
+  Ring by_host_;
   std::size_t taken_ = 0;
-  double host_seconds_ = 0.0;
   double disk_seconds_ = 0.0;
   std::vector<TraceEntry> kept_;
   std::vector<TracedPass> kept_passes_;

@@ -211,6 +211,12 @@ void DeviceCuda::copy(Stream& stream, Direction direction, std::byte* to, const 
   if (span != nullptr) stamp(handle, &span->end_seconds);
 }
 
+void DeviceCuda::call(Stream& stream, Event& turn, const HostWork& work) {
+  stream.record(turn);
+  turn.synchronize();
+  work();
+}
+
 std::size_t DeviceCuda::free_bytes() const {
   std::size_t free = 0;
   std::size_t total = 0;

@@ -40,6 +40,7 @@ class DeviceCuda final : public Device {
   std::unique_ptr<Event> make_event() override;
   void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
             std::size_t bytes, Span* span = nullptr) override;
+  void call(Stream& stream, Event& turn, const HostWork& work) override;
   // Registers the memory with the driver in chunks, as large as it takes them.
   std::string pin(std::byte* begin, std::size_t bytes) override;
   void unpin(std::byte* begin) override;
