@@ -51,6 +51,7 @@ struct ComputeRates {
   double attention_operations_per_second = 0.0;
   double attention_alone_operations_per_second = 0.0;
   std::array<AttentionShares, kKvTypeCount> attention_shares{};  // by type of cache
+  double sequence_seconds = 0.0;  // to begin with each of a pass's sequences but the first
   // Attention takes as long as reading keys and values at this rate, at least.
   double cache_bytes_per_second = 0.0;
   // Of the work beside products, for one value of every token of a pass; [i] for

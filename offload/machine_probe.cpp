@@ -101,7 +101,7 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
     table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0);
     table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kLookSeconds);
     table.wait_seconds = probe_wait_seconds(layer, DType::kQ4_0);
-    table.logit_seconds = probe_logit_seconds();
+    table.logit_seconds = probe_logit_seconds(layer.stream());
     for (const KvType kv : kAllKvTypes) {
       rates.attention_shares[static_cast<std::size_t>(kv)] =
           probe_attention_shares(layer, DType::kQ4_0, kv);

@@ -52,7 +52,8 @@ double attention_seconds(const ModelConfig& c, const ComputeRates& rates, KvType
                             attended_keys(static_cast<double>(size.keys));
   const bool alone = size.tokens * size.keys * c.heads < kAloneScores &&
                      rates.attention_alone_operations_per_second > 0.0;
-  if (alone) return operations / rates.attention_alone_operations_per_second;
+  const double begin = static_cast<double>(size.sequences - 1) * rates.sequence_seconds;
+  if (alone) return begin + operations / rates.attention_alone_operations_per_second;
   const AttentionShares& shares = rates.attention_shares[static_cast<std::size_t>(kv)];
   const double one = 1.0 / (rates.attention_one_token_operations_per_second * shares.one_token);
   const double many = 1.0 / (rates.attention_operations_per_second * shares.many);
@@ -61,7 +62,7 @@ double attention_seconds(const ModelConfig& c, const ComputeRates& rates, KvType
   const KvLayout layout{.type = kv, .kv_heads = c.kv_heads, .head_dim = c.head_dim};
   const auto bytes = static_cast<double>(size.sequences * size.keys * layout.token_bytes());
   const double read = rates.cache_bytes_per_second;
-  return std::max(computing, read > 0.0 ? bytes / read : 0.0);
+  return begin + std::max(computing, read > 0.0 ? bytes / read : 0.0);
 }
 
 PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, KvType kv,

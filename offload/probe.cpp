@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "layers/sampler.h"
 #include "memory/clock.h"
 #include "memory/quant.h"
 #include "memory/units.h"
@@ -81,6 +82,13 @@ void probe_between(ProbeLayer& layer, DType type, const ModelConfig& c,
     rates.element_seconds[i] = std::max(layers[i].elements / elements, 1e-12);
     rates.rotate_seconds[i] = std::max((layers[i].attention - attending) / rotated, 1e-12);
   }
+
+  // Some sequences with a page each: what is left of what they take.
+  const PassSize some{kSequences, kPageTokens, kSequences, kSequences};
+  const double rest = attention({.sequences = kSequences, .keys = kPageTokens - 1}) -
+                      rotated * ProductRate::at(rates.rotate_seconds, kSequences) -
+                      attention_seconds(c, rates, KvType::kF16, some);
+  rates.sequence_seconds = std::max(rest / (kSequences - 1), 0.0);
 }
 
 void probe_cuts(ProbeLayer& layer, DType type, ComputeRates& rates) {
@@ -259,12 +267,26 @@ double probe_token_seconds(const ModelLayout& model) {
          8;
 }
 
-double probe_logit_seconds() {
-  std::vector<float> logits(std::size_t{1} << 14);
-  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 1009);
-  std::atomic<std::ptrdiff_t> sink{0};
-  return best_seconds(5, [&] { sink = std::ranges::max_element(logits) - logits.begin(); }) /
-         static_cast<double>(logits.size());
+// As a pass leaves them: another core has just written them.
+double probe_logit_seconds(HostStream& stream) {
+  constexpr int kRounds = 9;
+  std::vector<float> logits(std::size_t{1} << 17);
+  HostEvent done;
+  Sampler greedy({});
+  std::vector<double> seconds;
+  for (int round = 0; round < kRounds; ++round) {
+    stream.enqueue([&logits, round] {
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        logits[i] = static_cast<float>((i + static_cast<std::size_t>(round)) * 7919 % 1009);
+      }
+    });
+    stream.record(done);
+    done.synchronize();
+    const double begin_seconds = now_seconds();
+    greedy.sample(logits);
+    seconds.push_back(now_seconds() - begin_seconds);
+  }
+  return median(std::move(seconds)) / static_cast<double>(logits.size());
 }
 
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
@@ -284,10 +306,9 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   Hardware hardware;
   ComputeRates& rates = hardware.device;
   hardware.token_seconds = probe_token_seconds(model);
-  hardware.logit_seconds = probe_logit_seconds();
+  hardware.logit_seconds = probe_logit_seconds(layer.stream());
   const double look_seconds =
       hardware.token_seconds + hardware.logit_seconds * static_cast<double>(model.config.vocab);
-  hardware.turn_seconds = probe_turn_seconds(layer, most);
   hardware.pass_seconds = probe_pass_seconds(layer, most, look_seconds);
   LayerSecondsTable layers{};
   ProductRate slowest;

@@ -50,6 +50,6 @@ double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds);
 
 // To lay out a token of a pass; to look at a logit.
 double probe_token_seconds(const ModelLayout& model);
-double probe_logit_seconds();
+double probe_logit_seconds(HostStream& stream);
 
 }  // namespace sluice

@@ -44,7 +44,7 @@ ProbeLayer::ProbeLayer(const ModelConfig& config, Precision precision, std::size
                 .kv_heads = config.kv_heads,
                 .head_dim = config.head_dim,
                 .pages = (kMostTokens + kMostKeys) / kPageTokens};
-  kv_.assign(kv_layout_.total_bytes(), std::byte{});
+  use_caches(KvType::kF16);
 }
 
 void ProbeLayer::use_caches(KvType type) {
@@ -78,7 +78,7 @@ const std::byte* ProbeLayer::take_weights(std::size_t bytes) {
   return begin;
 }
 
-// Sequences share pages, which attention doesn't mind.
+// Sequences have pages of their own, as far as there are enough.
 void ProbeLayer::prepare(const LayerPass& pass) {
   const std::size_t total = pass.total_tokens();
   const std::size_t block = query_block_tokens(config_.heads / config_.kv_heads);
@@ -87,15 +87,18 @@ void ProbeLayer::prepare(const LayerPass& pass) {
   blocks_.clear();
   table_.resize(kv_layout_.pages);
   for (std::size_t p = 0; p < table_.size(); ++p) table_[p] = static_cast<std::int32_t>(p);
+  const std::size_t used = ceil_div(pass.keys + pass.tokens, kPageTokens);
   for (std::size_t s = 0; s < pass.sequences; ++s) {
+    const std::size_t first_page = s % (kv_layout_.pages / used) * used;
     for (std::size_t t = 0; t < pass.tokens; ++t) {
       const std::size_t position = pass.keys + t;
       positions_[s * pass.tokens + t] = static_cast<std::int32_t>(position);
-      pages_[s * pass.tokens + t] = static_cast<std::int32_t>(position / kPageTokens);
+      pages_[s * pass.tokens + t] = static_cast<std::int32_t>(first_page + position / kPageTokens);
       if (t % block != 0) continue;
       blocks_.push_back({static_cast<std::int32_t>(s * pass.tokens + t),
                          static_cast<std::int32_t>(std::min(block, pass.tokens - t)),
-                         static_cast<std::int32_t>(position), 0});
+                         static_cast<std::int32_t>(position),
+                         static_cast<std::int32_t>(first_page)});
     }
   }
 }

@@ -45,7 +45,7 @@ class ProbeLayer {
   ProbeLayer(const ModelConfig& config, Precision precision, std::size_t weight_bytes);
 
   // Keys and values of `type`, each run in another cache than the one before: as many as the model
-  // has layers, up to 64 MiB. At first there is one of f16.
+  // has layers, up to 64 MiB. At first they are of f16.
   void use_caches(KvType type);
   // Whether rows of the layer's matrices can have this type.
   bool fits(DType type) const;

@@ -25,6 +25,7 @@
 #include "cli/memory_model.h"
 #include "cli/output_file.h"
 #include "cli/session.h"
+#include "layers/sampler.h"
 #include "memory/clock.h"
 #include "memory/error.h"
 #include "memory/units.h"
@@ -157,8 +158,7 @@ class Run {
   void feed(std::span<const Feed> feeds) {
     loaded_.engine.feed(feeds);
     for (std::size_t i = 0; i < feeds.size(); ++i) {
-      const auto logits = loaded_.engine.logits(i);
-      next_.push_back(static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin()));
+      next_.push_back(greedy_.sample(loaded_.engine.logits(i)));
     }
   }
 
@@ -196,6 +196,7 @@ class Run {
   LoadedModel loaded_;
   std::vector<std::vector<std::int32_t>> tokens_;
   std::vector<std::int32_t> next_;
+  Sampler greedy_{{}};
 };
 
 struct Result {
