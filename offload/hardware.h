@@ -13,6 +13,11 @@
 
 namespace sluice {
 
+// The place in arrays by precision.
+constexpr std::size_t index_of(Precision precision) {
+  return precision == Precision::kHigh ? 1 : 0;
+}
+
 // How long products with weights of one type take.
 class ProductRate {
  public:
