@@ -278,9 +278,9 @@ class DeviceProbe {
     return std::max(seconds(kPieces) - whole, 0.0) / (kPieces - 1);
   }
 
-  // Of large matrices as many as there is room for.
+  // Of large matrices as many as leave room for others: none is read twice in a row.
   std::size_t rows_of(DType type, std::size_t rows, std::size_t columns) const {
-    const std::size_t fitting = region_bytes_ / panel_bytes(type, columns) * kPanelRows;
+    const std::size_t fitting = region_bytes_ / 3 / panel_bytes(type, columns) * kPanelRows;
     return std::min({rows, shape_.most_rows, fitting});
   }
 

@@ -62,5 +62,7 @@ double sample_speed();
 // that of the table's pinned copies.
 std::optional<Hardware> hardware_of(const MachineRatesTable& table, const ModelLayout& model,
                                     Precision precision, LinkSpeed link);
+// The same with a GPU in the place of the CPU, which stays beside it.
+Hardware with_gpu(const DeviceRates& gpu, Precision precision, Hardware hardware);
 
 }  // namespace sluice
