@@ -137,7 +137,8 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
       ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
       ->type_name("TYPES");
   app.add_flag("--cached-rates", o.cached_rates,
-               "Plan with the rates that sluice probe has kept, rather than measure this model's");
+               "Plan with the rates that sluice probe has kept, of a GPU its own too, rather than "
+               "measure this model's");
   add_threads(app, o.threads);
 }
 

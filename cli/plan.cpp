@@ -21,7 +21,13 @@ std::string planned_for(const Target& target, const Plan& plan) {
 
 std::string print_table(const PlanFacts& facts, const ModelLayout& layout, const Target& target) {
   const Plan& plan = facts.batch.plan;
-  if (!target.planned) return print_plan(layout, plan) + print_facts(facts);
+  if (!target.planned) {
+    const bool by_clocks = facts.device_from == RatesFrom::kClocks;
+    return print_plan(layout, plan) + print_facts(facts) +
+           (by_clocks ? "rates    the GPU's are by its clocks; sluice probe measures them, and"
+                        " --cached-rates takes those\n"
+                      : "");
+  }
   return print_plan(layout, plan, "an estimate; a run measures it") + print_facts(facts) +
          text("planned for ", target.planned->describe(), "\n");
 }

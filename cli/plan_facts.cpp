@@ -114,7 +114,9 @@ std::string describe_kind(const Plan& plan) {
 
 PlanFacts gather_facts(const ModelLayout& layout, const Workload& workload,
                        const PlanLimits& limits, const Hardware& hardware, Goal goal) {
-  PlanFacts facts{.goal = goal, .batch = make_batch_plan(layout, workload, limits, hardware, goal)};
+  PlanFacts facts{.goal = goal,
+                  .device_from = hardware.device_from,
+                  .batch = make_batch_plan(layout, workload, limits, hardware, goal)};
   const Plan& plan = facts.batch.plan;
   const PassPredictor predictor(layout, plan, hardware);
   const WorkloadPasses passes = passes_of(plan.workload, plan.segment_tokens);

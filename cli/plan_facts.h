@@ -17,6 +17,7 @@ struct BusiestLane {
 
 struct PlanFacts {
   Goal goal = Goal::kLatency;
+  RatesFrom device_from = RatesFrom::kPlan;
   BatchPlan batch;
   BusiestLane prefill;
   BusiestLane decode;

@@ -66,6 +66,7 @@ std::string print_facts_json(const PlanFacts& facts, const ModelLayout& layout,
   const Json json = {
       {"model", printable(model)},
       {"planned_for", printable(planned_for, 200)},
+      {"device_rates", rates_from_name(facts.device_from)},
       {"goal", facts.goal == Goal::kThroughput ? "throughput" : "latency"},
       {"sequences", facts.batch.sequences},
       {"predicted", speeds_json(facts.batch)},

@@ -74,6 +74,7 @@ Hardware PlannedHardware::rates(Precision precision) const {
                       .to_host = speed};
   Hardware hardware =
       gpu_hardware(peak, precision, host_rates(host, precision, speed.bytes_per_second));
+  hardware.device_from = RatesFrom::kProfile;
   hardware.turn_seconds = kTurnSeconds;
   hardware.disk = {.bytes_per_second = disk.read_bytes_per_second,
                    .latency_seconds = disk.latency_seconds};

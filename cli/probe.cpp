@@ -26,7 +26,8 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kFileBytes = 256_MiB;  // of the temporary file
-constexpr std::size_t kSteps = kComputeSteps + 5;
+// Of a GPU's memory, what is left to the driver, which loads code meanwhile.
+constexpr std::size_t kDriverBytes = 128_MiB;
 
 std::size_t free_disk_bytes(const std::filesystem::path& folder) {
   struct statvfs info {};
@@ -72,8 +73,9 @@ class TemporaryFile {
 
 MachineProbe measure(const ProbeOptions& options, const MachineKey& machine, Gpu* gpu) {
   ProgressBar bar("measuring", false, options.quiet);
+  const std::size_t steps = kComputeSteps + (gpu == nullptr ? 5 : 5 + kDeviceSteps);
   std::size_t done = 0;
-  const auto step = [&] { bar.update(++done, kSteps); };
+  const auto step = [&] { bar.update(++done, steps); };
   const MachineLoad load;
   const double begin = now_seconds();
   MachineProbe p;
@@ -96,10 +98,12 @@ MachineProbe measure(const ProbeOptions& options, const MachineKey& machine, Gpu
   {
     DeviceSim sim({.limit_bytes = kLinkBytes});
     Device& device = gpu != nullptr ? gpu->device() : sim;
-    std::byte* there = device.reserve(kLinkBytes);
+    const bool computes = gpu != nullptr && p.free_device_bytes >= kDeviceProbeBytes + kDriverBytes;
+    std::byte* there = device.reserve(computes ? kDeviceProbeBytes : kLinkBytes);
     if (gpu == nullptr) std::memset(there, 1, kLinkBytes);
     measure_link(device, true, there, p.rates);
     if (gpu != nullptr) measure_link(device, false, there, p.rates);
+    if (computes) p.rates.gpu = measure_device(device, gpu->ops(), there, step);
   }
   step();
   p.rates.host_read = measure_host_read(machine.cores);
@@ -110,6 +114,31 @@ MachineProbe measure(const ProbeOptions& options, const MachineKey& machine, Gpu
   p.seconds = now_seconds() - begin;
   step();
   return p;
+}
+
+std::string print_compute(const char* where, const std::array<ComputeRates, 2>& rates) {
+  std::string out;
+  for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
+    const ComputeRates& r = rates[index_of(precision)];
+    out += text(where, " products, ", precision_name(precision),
+                " precision: GB of weights a second, by tokens of a pass\n        ");
+    for (const std::size_t tokens : ProductRate::kTokens) out += format(" %7zu", tokens);
+    out += "\n";
+    for (const DType type : kAllDTypes) {
+      const ProductRate& rate = r.products[static_cast<std::size_t>(type)];
+      if (!rate.known()) continue;
+      out += format("  %-6s", dtype_info(type).name.data());
+      for (const double s : rate.seconds_per_byte) out += format(" %7.2f", 1e-9 / s);
+      out += "\n";
+    }
+    out += format("  attention: %.0f billion operations/s of one token a sequence, %.0f of many\n",
+                  r.attention_one_token_operations_per_second * 1e-9,
+                  r.attention_operations_per_second * 1e-9);
+    const AttentionShares& q8_0 = r.attention_shares[static_cast<std::size_t>(KvType::kQ8_0)];
+    out += format("  with keys and values of q8_0 %.2f and %.2f times as many as of f16\n",
+                  q8_0.one_token, q8_0.many);
+  }
+  return out;
 }
 
 std::string print_probe(const MachineProbe& p) {
@@ -147,25 +176,14 @@ std::string print_probe(const MachineProbe& p) {
   for (const ThreadSample& s : p.rates.disk) {
     out += format("  %3zu at once  %10s\n", s.threads, print_rate(s.bytes_per_second).c_str());
   }
-  for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
-    const ComputeRates& r = p.rates.host[index_of(precision)];
-    out += text("host products, ", precision_name(precision),
-                " precision: GB of weights a second, by tokens of a pass\n        ");
-    for (const std::size_t tokens : ProductRate::kTokens) out += format(" %7zu", tokens);
-    out += "\n";
-    for (const DType type : kAllDTypes) {
-      const ProductRate& rate = r.products[static_cast<std::size_t>(type)];
-      if (!rate.known()) continue;
-      out += format("  %-6s", dtype_info(type).name.data());
-      for (const double s : rate.seconds_per_byte) out += format(" %7.2f", 1e-9 / s);
-      out += "\n";
-    }
-    out += format("  attention: %.0f billion operations/s of one token a sequence, %.0f of many\n",
-                  r.attention_one_token_operations_per_second * 1e-9,
-                  r.attention_operations_per_second * 1e-9);
-    const AttentionShares& q8_0 = r.attention_shares[static_cast<std::size_t>(KvType::kQ8_0)];
-    out += format("  with keys and values of q8_0 %.2f and %.2f times as many as of f16\n",
-                  q8_0.one_token, q8_0.many);
+  out += print_compute("host", p.rates.host);
+  if (p.rates.gpu) {
+    out += print_compute("GPU", p.rates.gpu->compute);
+    out += format("  it is told of more work %.1f us after it has ended some\n",
+                  p.rates.gpu->turn_seconds * 1e6);
+  } else if (!p.machine.gpu.empty()) {
+    out += text("GPU products: not measured, that takes ",
+                print_bytes(kDeviceProbeBytes + kDriverBytes), " of free memory\n");
   }
   return out;
 }

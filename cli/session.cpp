@@ -172,17 +172,10 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
 
 namespace {
 
-// Of the CPU: as the quick probe measures them for the model, or as sluice probe has kept them.
-Hardware measured_rates(const ModelLayout& layout, Precision precision, const Target& target) {
-  const std::vector<KvType> kv_types = kv_types_of(layout, target.limits);
-  if (target.cached_rates) {
-    std::string ignored;
-    const MachineKey key = this_machine(target.gpu == nullptr ? "" : target.gpu->model());
-    if (const auto probe = read_cached(key, ignored)) {
-      if (auto rates = hardware_of(probe->rates, layout, precision, target.link)) return *rates;
-    }
-  }
-  return probe_host(layout, precision, target.link, kv_types);
+std::optional<MachineProbe> cached_probe(const Target& target) {
+  if (!target.cached_rates) return {};
+  std::string ignored;
+  return read_cached(this_machine(target.gpu == nullptr ? "" : target.gpu->model()), ignored);
 }
 
 }  // namespace
@@ -191,8 +184,15 @@ Hardware hardware_for(const OpenModel& model, const Target& target) {
   const ModelLayout& layout = model.layout;
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   if (target.planned) return target.planned->rates(precision);
-  Hardware hardware = measured_rates(layout, precision, target);
-  if (target.gpu != nullptr) {
+  const std::optional<MachineProbe> probe = cached_probe(target);
+  std::optional<Hardware> cached;  // the quick probe's where there is none
+  if (probe) cached = hardware_of(probe->rates, layout, precision, target.link);
+  Hardware hardware =
+      cached ? *cached
+             : probe_host(layout, precision, target.link, kv_types_of(layout, target.limits));
+  if (target.gpu != nullptr && cached && probe->rates.gpu) {
+    hardware = with_gpu(*probe->rates.gpu, precision, *cached);
+  } else if (target.gpu != nullptr) {
     hardware = gpu_hardware(target.gpu->measure_rates(), precision, hardware.host);
   }
   hardware.device.pace = target.device_pace;

@@ -117,7 +117,8 @@ struct ProductBatch {
 class Ops {
  public:
   virtual ~Ops() = default;
-  // Lends device memory for their own use, once and before anything else; of the CPU none.
+  // Lends device memory for their own use, before anything else and with nothing under way; of the
+  // CPU none.
   virtual void use_scratch(std::byte* /*begin*/, const ScratchSizes& /*sizes*/,
                            Precision /*precision*/) {}
   virtual void norm(Stream& stream, const NormArgs& args) = 0;

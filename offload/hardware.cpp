@@ -58,6 +58,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeR
   hardware.device.element_seconds =
       ProductRate::in_proportion(kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second);
   hardware.device.step_seconds = kStepSeconds;
+  hardware.device_from = RatesFrom::kClocks;
   hardware.to_device = rates.to_device;
   hardware.to_host = rates.to_host;
   hardware.host = host;

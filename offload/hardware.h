@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 
 #include "layers/gpu.h"
 #include "layers/ops_cpu.h"
@@ -12,6 +14,11 @@
 #include "memory/link.h"
 
 namespace sluice {
+
+// The place in arrays by precision.
+constexpr std::size_t index_of(Precision precision) {
+  return precision == Precision::kHigh ? 1 : 0;
+}
 
 // How long products with weights of one type take.
 class ProductRate {
@@ -65,9 +72,22 @@ struct ComputeRates {
   double share_beside_copies = 1.0;
 };
 
+// Where the rates of a device come from.
+enum class RatesFrom : std::uint8_t {
+  kPlan,     // measured for the plan
+  kProbe,    // measured by sluice probe
+  kClocks,   // a GPU's data sheet, as its driver tells it
+  kProfile,  // a named one's
+};
+constexpr std::string_view rates_from_name(RatesFrom from) {
+  constexpr std::array<std::string_view, 4> kNames{"plan", "probe", "clocks", "profile"};
+  return kNames[static_cast<std::size_t>(from)];
+}
+
 // A device, the host beside it, and the link between them.
 struct Hardware {
   ComputeRates device;
+  RatesFrom device_from = RatesFrom::kPlan;
   ComputeRates host;
   LinkSpeed to_device;
   LinkSpeed to_host;

@@ -155,6 +155,16 @@ std::optional<Hardware> hardware_of(const MachineRatesTable& table, const ModelL
   hardware.pass_seconds = table.pass_seconds;
   hardware.token_seconds = probe_token_seconds(model);
   hardware.logit_seconds = table.logit_seconds;
+  hardware.device_from = RatesFrom::kProbe;
+  return hardware;
+}
+
+Hardware with_gpu(const DeviceRates& gpu, Precision precision, Hardware hardware) {
+  hardware.device = gpu.compute[index_of(precision)];
+  hardware.copy_bytes_per_second = 0.0;  // it copies by itself
+  hardware.wait_seconds = 0.0;
+  hardware.turn_seconds = gpu.turn_seconds;
+  hardware.pass_seconds = gpu.turn_seconds;
   return hardware;
 }
 

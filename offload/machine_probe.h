@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "memory/device.h"
+#include "offload/device_probe.h"
 #include "offload/hardware.h"
 
 namespace sluice {
@@ -25,17 +26,13 @@ struct ThreadSample {
   double bytes_per_second = 0.0;
 };
 
-// The place in arrays by precision.
-constexpr std::size_t index_of(Precision precision) {
-  return precision == Precision::kHigh ? 1 : 0;
-}
-
 struct MachineRatesTable {
   std::vector<LinkSample> link;
   double link_latency_seconds = 0.0;  // of a copy of one byte
   std::vector<ThreadSample> host_read;
   std::vector<ThreadSample> disk;
   bool disk_direct = false;            // past the system's cache
+  std::optional<DeviceRates> gpu;      // none: there is none, or too little of its memory free
   std::array<ComputeRates, 2> host{};  // [index_of(precision)]
   double turn_seconds = 0.0;
   double pass_seconds = 0.0;
@@ -65,5 +62,7 @@ double sample_speed();
 // that of the table's pinned copies.
 std::optional<Hardware> hardware_of(const MachineRatesTable& table, const ModelLayout& model,
                                     Precision precision, LinkSpeed link);
+// The same with a GPU in the place of the CPU, which stays beside it.
+Hardware with_gpu(const DeviceRates& gpu, Precision precision, Hardware hardware);
 
 }  // namespace sluice

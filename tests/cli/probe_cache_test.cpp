@@ -8,36 +8,17 @@
 #include "cli/machine_load.h"
 #include "cli/output_file.h"
 #include "cli/user_folders.h"
+#include "tests/support/cache_home.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using sluice::testing::CacheHome;
 using sluice::testing::failure_of;
 using sluice::testing::TemporaryFolder;
 
 namespace {
-
-// XDG_CACHE_HOME for a test's time.
-class CacheHome {
- public:
-  explicit CacheHome(const std::string& path) {
-    const char* before = std::getenv("XDG_CACHE_HOME");
-    if (before != nullptr) before_ = before;
-    ::setenv("XDG_CACHE_HOME", path.c_str(), 1);
-  }
-  ~CacheHome() {
-    if (before_) {
-      ::setenv("XDG_CACHE_HOME", before_->c_str(), 1);
-    } else {
-      ::unsetenv("XDG_CACHE_HOME");
-    }
-  }
-  CacheHome(const CacheHome&) = delete;
-
- private:
-  std::optional<std::string> before_;
-};
 
 MachineProbe some_probe() {
   MachineProbe p;
@@ -67,6 +48,14 @@ MachineProbe some_probe() {
     r.products[static_cast<std::size_t>(DType::kQ4_0)] =
         ProductRate::roofline(DType::kQ4_0, 20e9, 300e9);
   }
+  DeviceRates gpu{.compute = p.rates.host, .turn_seconds = 30e-6};
+  for (ComputeRates& r : gpu.compute) {
+    r.attention_alone_operations_per_second = 0.0;
+    r.cache_bytes_per_second = 4e11;
+    r.step_seconds = 2e-6;
+    r.rotate_seconds = ProductRate::in_proportion(3e-12);
+  }
+  p.rates.gpu = gpu;
   return p;
 }
 
@@ -89,6 +78,13 @@ TEST_CASE("probe cache: what is written is read again") {
   CHECK(read.rates.host[0].cut_seconds[2] == 3e-6);
   CHECK(!read.rates.link[1].pinned);
   CHECK(probe_json(read) == json);
+  REQUIRE(read.rates.gpu);
+  CHECK(read.rates.gpu->turn_seconds == 30e-6);
+  CHECK(read.rates.gpu->compute[1].cache_bytes_per_second == 4e11);
+  CHECK(read.rates.gpu->compute[1].step_seconds == 2e-6);
+  MachineProbe without = p;
+  without.rates.gpu.reset();
+  CHECK(!parse_probe(probe_json(without)).rates.gpu);
   const ProductRate& rate = read.rates.host[1].products[static_cast<std::size_t>(DType::kQ4_0)];
   CHECK(rate.known());
   CHECK(!read.rates.host[1].products[static_cast<std::size_t>(DType::kF16)].known());
@@ -129,6 +125,13 @@ TEST_CASE("probe cache: absurd figures are refused by name") {
       {"/host/normal/cut_seconds/1", -1e-6, "cut_seconds"},
       {"/host/high", nullptr, "is missing"},
       {"/machine/processor", 5, "processor"},
+      {"/gpu", 5, "normal"},
+      {"/gpu/high", nullptr, "is missing"},
+      {"/gpu/turn_seconds", 2, "turn_seconds"},
+      {"/gpu/normal/cache_bytes_per_second", 5, "cache_bytes_per_second"},
+      {"/gpu/normal/attention_operations_per_second", 0, "attention_operations_per_second"},
+      {"/gpu/normal/step_seconds", -1, "step_seconds"},
+      {"/gpu/high/product_bytes_per_second/Q4_0/3", endless, "Q4_0"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.pointer);

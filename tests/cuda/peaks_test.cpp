@@ -1,6 +1,8 @@
 // What a bench measures of a GPU before it plans.
 #include <doctest/doctest.h>
 
+#include <utility>
+
 #include "layers/gpu.h"
 #include "memory/units.h"
 #include "tests/cuda/runtime.h"
@@ -27,5 +29,20 @@ TEST_CASE("peaks: measuring takes no more memory than it is given, and gives all
     }
     for (const std::string& line : fake_cuda::complaints_at_exit()) FAIL_CHECK(line);
   }
+  fake_cuda::reset();
+}
+
+TEST_CASE("rates: cards for games multiply halves at half the rate of others with the same chip") {
+  const auto tensor_rate = [](const char* name, int major, int minor) {
+    fake_cuda::reset({.name = name, .compute_major = major, .compute_minor = minor});
+    return open_gpu(0)->measure_rates().tensor_operations_per_second;
+  };
+  for (const auto& [major, minor] : {std::pair{7, 5}, {8, 6}, {8, 9}, {12, 0}}) {
+    CAPTURE(major);
+    const double games = tensor_rate("NVIDIA GeForce RTX", major, minor);
+    CHECK(tensor_rate("NVIDIA L4", major, minor) == 2.0 * games);
+    CHECK(games > 0.0);
+  }
+  CHECK(tensor_rate("NVIDIA A100", 8, 0) == 2.0 * tensor_rate("NVIDIA A10", 8, 6));
   fake_cuda::reset();
 }

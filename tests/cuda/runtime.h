@@ -20,6 +20,7 @@ namespace sluice::fake_cuda {
 
 // The machine that is made believe.
 struct Machine {
+  const char* name = "Made-up GPU";
   int devices = 1;             // 0: cudaErrorNoDevice
   int driver_version = 13000;  // 0: cudaErrorInsufficientDriver from every call
   int compute_major = 8;

@@ -40,7 +40,7 @@ constexpr int kBusOfDevice0 = 1;
 
 void fill(cudaDeviceProp& properties, const fake::Machine& machine, int device) {
   properties = {};
-  std::snprintf(properties.name, sizeof(properties.name), "Made-up GPU %d", device);
+  std::snprintf(properties.name, sizeof(properties.name), "%s %d", machine.name, device);
   properties.totalGlobalMem = machine.total_bytes;
   properties.sharedMemPerBlock = kSharedBytes;
   properties.sharedMemPerBlockOptin = static_cast<std::size_t>(shared_bytes_optin(machine));
