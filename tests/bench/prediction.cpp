@@ -157,8 +157,7 @@ class Run {
   void feed(std::span<const Feed> feeds) {
     loaded_.engine.feed(feeds);
     for (std::size_t i = 0; i < feeds.size(); ++i) {
-      const auto logits = loaded_.engine.logits(i);
-      next_.push_back(static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin()));
+      next_.push_back(loaded_.engine.summary(i).ids[0]);
     }
   }
 
