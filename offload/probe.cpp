@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "layers/summarise_row.h"
 #include "memory/clock.h"
 #include "memory/quant.h"
 #include "memory/units.h"
@@ -260,10 +261,10 @@ double probe_token_seconds(const ModelLayout& model) {
 }
 
 double probe_logit_seconds() {
-  std::vector<float> logits(std::size_t{1} << 14);
-  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 1009);
-  std::atomic<std::ptrdiff_t> sink{0};
-  return best_seconds(5, [&] { sink = std::ranges::max_element(logits) - logits.begin(); }) /
+  std::vector<float> logits(std::size_t{1} << 15);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7919 % 32749);
+  LogitsSummary summary;
+  return best_seconds(5, [&] { summarise_row(logits, {}, true, summary); }) /
          static_cast<double>(logits.size());
 }
 
@@ -285,10 +286,8 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   ComputeRates& rates = hardware.device;
   hardware.token_seconds = probe_token_seconds(model);
   hardware.logit_seconds = probe_logit_seconds();
-  const double look_seconds =
-      hardware.token_seconds + hardware.logit_seconds * static_cast<double>(model.config.vocab);
   hardware.turn_seconds = probe_turn_seconds(layer, most);
-  hardware.pass_seconds = probe_pass_seconds(layer, most, look_seconds);
+  hardware.pass_seconds = probe_pass_seconds(layer, most, hardware.token_seconds);
   LayerSecondsTable layers{};
   ProductRate slowest;
   for (const DType type : kAllDTypes) {
