@@ -117,10 +117,7 @@ __global__ void __launch_bounds__(kThreads) summarise_parts(SummariseArgs a) {
   float sum = 0.0f;
   if (scale != 0.0f) {
 #pragma unroll
-    for (unsigned i = 0; i < kMine; ++i) {
-      // Past the end there is nothing to add, whatever the scale.
-      if (begin + i * kThreads < a.vocab) sum += expf((mine[i] - base) * scale);
-    }
+    for (unsigned i = 0; i < kMine; ++i) sum += expf((mine[i] - base) * scale);  // of -inf: 0
   }
   const double total = block_sum<kWarps>(static_cast<double>(sum));
   if (threadIdx.x == 0) {
