@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "layers/sampler.h"
@@ -32,9 +33,11 @@ LogitsSummary summary_of(std::span<const float> row, const SamplingOptions& opti
 // Draws from `rows` in turns, from summaries where they do, beside a sampler that sees only rows;
 // returns how many summaries did.
 std::size_t accepted(const SamplingOptions& options, std::span<const std::vector<float>> rows,
-                     std::size_t draws) {
+                     std::size_t draws, std::span<const std::int32_t> prompt = {}) {
   Sampler by_summary(options);
   Sampler by_row(options);
+  by_summary.accept(prompt);
+  by_row.accept(prompt);
   std::size_t count = 0;
   for (std::size_t i = 0; i < draws; ++i) {
     const std::vector<float>& row = rows[i % rows.size()];
@@ -111,6 +114,29 @@ TEST_CASE("sampler: where a summary suffices it is taken") {
   CHECK(taken({.temperature = 0.8f, .top_k = 20, .repetition_penalty = 1.2f}) >= kDraws * 9 / 10);
   CHECK(taken({.temperature = 0.8f, .min_p = 0.05f, .presence_penalty = 1.0f}) == kDraws);
   CHECK(taken({.repetition_penalty = 0.9f}) == 0);  // raises what might not be listed
+}
+
+TEST_CASE("sampler: what penalties lower below the last that is listed gives way to what isn't") {
+  std::vector<float> row(200);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = -0.001f * static_cast<float>(i);
+  std::size_t from_summaries = 0;
+  for (const std::size_t penalised : {1, 20, 63, 64, 100}) {
+    std::vector<std::int32_t> prompt(penalised);
+    std::iota(prompt.begin(), prompt.end(), 0);
+    for (const float penalty : {0.01f, 0.06f, 1.0f}) {
+      for (SamplingOptions options :
+           {SamplingOptions{}, SamplingOptions{.temperature = 1.0f, .top_k = 64},
+            SamplingOptions{.temperature = 1.0f, .top_k = 30},
+            SamplingOptions{.temperature = 1.0f, .min_p = 0.95f}}) {
+        options.presence_penalty = penalty;
+        options.penalty_tokens = 0;
+        CAPTURE(penalised);
+        CAPTURE(penalty);
+        from_summaries += accepted(options, {&row, 1}, 50, prompt);
+      }
+    }
+  }
+  CHECK(from_summaries > 200);
 }
 
 // top_p to a float's precision at the share that the first candidates hold: where the row's cut is
