@@ -7,7 +7,7 @@
 #include "cli/prompt.h"
 #include "cli/session.h"
 #include "cli/tokenizer.h"
-#include "layers/log_probability.h"
+#include "layers/logits_summary.h"
 #include "memory/clock.h"
 #include "memory/error.h"
 
@@ -44,9 +44,8 @@ Costs score_windows(Engine& engine, std::span<const Token> tokens, std::size_t w
     const auto window = tokens.subspan(begin, std::min(window_tokens, tokens.size() - begin));
     engine.truncate(0, 0);
     const Feed feed{0, window};
-    engine.score({&feed, 1}, [&](std::size_t, std::size_t at, std::span<const float> logits) {
-      if (at + 1 == window.size()) return;
-      costs.add(-log_probability(logits, static_cast<std::size_t>(window[at + 1])));
+    engine.score({&feed, 1}, [&](std::size_t, std::size_t at, const LogitsSummary& row) {
+      if (at + 1 < window.size()) costs.add(-log_probability(row));
     });
     bar.update(begin + window.size(), tokens.size());
   }

@@ -188,10 +188,10 @@ class Run {
     std::string reply;
     Utf8Stream shown;
     for (std::size_t count = 1;; ++count) {
-      const std::span<const float> logits = engine.logits(0);
-      const Token token = sampler.sample(logits);
+      const std::optional<Token> picked = sampler.sample(engine.summary(0));
+      const Token token = picked ? *picked : sampler.sample(engine.logits(0));
       if (figures_.generated_tokens++ == 0) figures_.start_seconds = seconds_since_exec();
-      if (logits_) logits_->append(logits);
+      if (logits_) logits_->append(engine.logits(0));
       const bool ends = tokenizer_->ends_reply(token) && !options_.ignore_eos;
       if (!ends || options_.ids) show(token, reply, shown);
       if (ends || count == options_.max_tokens ||
@@ -230,7 +230,7 @@ class Run {
   }
 
   void feed(std::span<const Token> tokens) {
-    const Feed feed{0, tokens};
+    const Feed feed{0, tokens, sum_temperature(options_.sampling)};
     loaded_->engine.feed({&feed, 1});
     history_.insert(history_.end(), tokens.begin(), tokens.end());
   }

@@ -50,6 +50,7 @@ PassInput::PassInput(const ModelConfig& config, const PassShape& shape, std::byt
   positions = take<std::int32_t>(at, shape.tokens);
   pages = take<std::int32_t>(at, shape.tokens);
   logit_rows = take<std::int32_t>(at, shape.logit_rows);
+  queries = take<LogitsQuery>(at, shape.logit_rows);
   blocks = take<QueryBlock>(at, shape.blocks);
   page_table = take<std::int32_t>(at, shape.table_pages);
   size_bytes = at - start;
@@ -70,10 +71,13 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
     if (!model.takes(form, precision)) continue;
     bytes[i] = rows * activation_row_bytes(form, align_up(widest, kActivationGroup));
   }
+  const std::size_t mixing_floats =
+      largest.tokens * std::max(attention_floats(c), 2 * c.feed_forward);
+  const std::size_t summary_bytes =
+      largest.logit_rows * summary_parts(c.vocab) * sizeof(LogitsSummary);
   return {.input_bytes = largest.input_bytes(c),
           .activation_bytes = bytes,
-          .mixing_floats = largest.tokens * std::max(attention_floats(c), 2 * c.feed_forward),
-          .logits_floats = largest.logit_rows * c.vocab};
+          .mixing_floats = std::max(mixing_floats, ceil_div(summary_bytes, sizeof(float)))};
 }
 
 std::size_t mixed_row_bytes(const ModelConfig& config) {
@@ -205,7 +209,7 @@ ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
       to = {input_.residual, c.width, true};
       break;
     case MatrixRole::kHead:
-      to = {workspace_.logits, c.vocab, false};
+      to = {workspace_.logits + shape_.first_row * c.vocab, c.vocab, false};
       break;
   }
   const std::size_t first_row = range.first_panel * kPanelRows;
@@ -223,6 +227,17 @@ ProductArgs Model::product_args(const UnitInfo& unit, const PanelRange& range,
           .out = to.begin + first_row,
           .out_stride = to.stride,
           .accumulate = to.accumulate};
+}
+
+void Model::summarise(Stream& stream, bool top) {
+  const std::size_t vocab = layout_.config.vocab;
+  ops_.summarise(stream, {.logits = workspace_.logits + shape_.first_row * vocab,
+                          .rows = shape_.logit_rows,
+                          .vocab = vocab,
+                          .queries = input_.queries,
+                          .top = top,
+                          .parts = reinterpret_cast<LogitsSummary*>(workspace_.mixing),
+                          .out = workspace_.summaries + shape_.first_row});
 }
 
 void Model::attend(Stream& stream, std::size_t index) {

@@ -22,6 +22,7 @@ struct PassShape {
   std::size_t blocks = 0;       // query blocks
   std::size_t table_pages = 0;  // entries of the page table
   std::size_t keys = 0;         // that any token sees, at most
+  std::size_t first_row = 0;    // where its rows of logits begin among the workspace's
 
   std::size_t input_bytes(const ModelConfig& config) const;
 };
@@ -34,22 +35,23 @@ struct PassInput {
   std::int32_t* positions;   // [tokens]
   std::int32_t* pages;       // [tokens]
   std::int32_t* logit_rows;  // [logit_rows], indices of tokens
+  LogitsQuery* queries;      // [logit_rows]
   QueryBlock* blocks;        // [blocks]
   std::int32_t* page_table;  // [table_pages]
   std::size_t size_bytes;    // of them all
 };
 
-// The device memory that passes work in, besides weights and pages. For `tokens` tokens and `rows`
-// rows of logits at most.
+// The device memory that passes work in, besides weights, pages and logits. For `tokens` tokens and
+// `rows` rows of logits at most.
 struct WorkspaceSizes {
   std::size_t input_bytes;
   std::array<std::size_t, kActivationForms> activation_bytes;  // in each form that is taken
-  std::size_t mixing_floats;  // [tokens, 2 feed_forward], or query, key, value and attention's out
-  std::size_t logits_floats;
+  std::size_t mixing_floats;  // [tokens, 2 feed_forward], or query, key, value and attention's out;
+                              // or what logits are summarised in
 };
 WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
                                const PassShape& largest);
-// Of a place that attends, for so many tokens, and computes nothing else. Input and logits: none.
+// Of a place that attends, for so many tokens, and computes nothing else. Input: none.
 WorkspaceSizes attention_sizes(const ModelLayout& model, Precision precision, std::size_t tokens);
 
 // Of one token: queries, keys and values, which attention begins with, and what it leaves for its
@@ -63,8 +65,9 @@ struct Workspace {
   std::byte* input;  // as the largest PassInput
   Activations activations;
   float* mixing;
-  float* logits;   // [rows, vocab]
-  float* vectors;  // the model's norm weights and biases
+  float* logits;             // [rows, vocab]
+  LogitsSummary* summaries;  // [rows]
+  float* vectors;            // the model's norm weights and biases
   // [layers]: where each one's part of the pages begins; null: it is attended elsewhere.
   std::vector<std::byte*> kv;
   KvLayout kv_layout;
@@ -85,6 +88,9 @@ class Model {
   // Enqueues a piece whose panels lie at `weights`. Pieces come in order; the head only where
   // logits are wanted.
   void run(Stream& stream, const Piece& piece, const std::byte* weights);
+
+  // Enqueues the summaries of the pass's rows of logits, behind the head. `top`: with the highest.
+  void summarise(Stream& stream, bool top);
 
   // Rotates the rows of a pass, stores keys and values, attends, for the layer of an attention
   // unit. Running that unit's pieces does it where the layer's pages are here.

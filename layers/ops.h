@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "layers/logits_summary.h"
 #include "layers/products.h"
 #include "layers/scratch.h"
 #include "memory/device.h"
@@ -107,6 +108,18 @@ struct BiasArgs {
   const float* bias;
 };
 
+// Rows of logits in a few numbers each. Exact but for the sums, which are made of f32 terms, in one
+// fixed order of each device's own.
+struct SummariseArgs {
+  const float* logits;  // [rows, vocab]
+  std::size_t rows;
+  std::size_t vocab;
+  const LogitsQuery* queries;  // [rows]
+  bool top;                    // whether the highest are wanted; if not, count is 0
+  LogitsSummary* parts;        // [rows, summary_parts(vocab)], for a GPU to work in
+  LogitsSummary* out;          // [rows]
+};
+
 // Products that don't depend on each other.
 struct ProductBatch {
   static constexpr std::size_t kMost = 3;
@@ -127,6 +140,7 @@ class Ops {
   virtual void attend(Stream& stream, const AttentionArgs& args) = 0;
   virtual void swiglu(Stream& stream, const SwiGluArgs& args) = 0;
   virtual void add_bias(Stream& stream, const BiasArgs& args) = 0;
+  virtual void summarise(Stream& stream, const SummariseArgs& args) = 0;
 };
 
 }  // namespace sluice

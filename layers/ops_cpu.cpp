@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "layers/row_kernels.h"
+#include "layers/summarise_row.h"
 #include "memory/clock.h"
 #include "memory/host_stream.h"
 #include "memory/parallel.h"
@@ -149,6 +150,14 @@ void run_add_bias(const BiasArgs& a) {
   for (std::size_t t = 0; t < a.tokens; ++t) add_to(a.io + t * a.columns, a.bias, a.columns);
 }
 
+void run_summarise(const SummariseArgs& a) {
+  parallel_for(a.rows, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = begin; row < end; ++row) {
+      summarise_row({a.logits + row * a.vocab, a.vocab}, a.queries[row], a.top, a.out[row]);
+    }
+  });
+}
+
 }  // namespace
 
 void OpsCpu::norm(Stream& stream, const NormArgs& args) {
@@ -201,6 +210,10 @@ void OpsCpu::swiglu(Stream& stream, const SwiGluArgs& args) {
 
 void OpsCpu::add_bias(Stream& stream, const BiasArgs& args) {
   host(stream).enqueue([args] { run_add_bias(args); });
+}
+
+void OpsCpu::summarise(Stream& stream, const SummariseArgs& args) {
+  host(stream).enqueue([args] { run_summarise(args); });
 }
 
 }  // namespace sluice

@@ -26,6 +26,7 @@ class OpsCpu final : public Ops {
   void attend(Stream& stream, const AttentionArgs& args) override;
   void swiglu(Stream& stream, const SwiGluArgs& args) override;
   void add_bias(Stream& stream, const BiasArgs& args) override;
+  void summarise(Stream& stream, const SummariseArgs& args) override;
 
  private:
   ComputePace pace_;

@@ -152,6 +152,10 @@ std::int32_t Sampler::draw(std::span<const float> logits) {
   double total = weigh();
   if (options_.top_p < 1.0f) total = keep_top_p(total);
   if (options_.min_p > 0.0f) total = keep_min_p();
+  return draw_one(total);
+}
+
+std::int32_t Sampler::draw_one(double total) {
   double left = static_cast<double>(xoshiro256(random_) >> 11) * 0x1p-53 * total;
   std::int32_t token = -1;
   for (const Candidate& candidate : candidates_) {
@@ -179,10 +183,17 @@ bool Sampler::comes_first(const Candidate& a, const Candidate& b) {
 
 void Sampler::keep_top_k() {
   const std::size_t k = options_.top_k;
-  if (k == 0 || k >= candidates_.size()) return;
-  std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end(), comes_first);
-  candidates_.resize(k);
+  if (k == 0) return;
+  if (k < candidates_.size()) {
+    std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end(), comes_first);
+    candidates_.resize(k);
+  }
   std::sort(candidates_.begin(), candidates_.end(), comes_first);
+}
+
+double Sampler::weight_of(float logit, float top) const {
+  const double below = static_cast<double>(logit) - top;  // NaN for inf - inf
+  return logit == top ? 1.0 : exp_below_zero(below / options_.temperature);
 }
 
 // Gives each candidate its probability times a common factor, the largest weight being 1. Returns
@@ -192,8 +203,7 @@ double Sampler::weigh() {
   for (const Candidate& candidate : candidates_) top = std::max(top, candidate.logit);
   double total = 0.0;
   for (Candidate& candidate : candidates_) {
-    const double below = static_cast<double>(candidate.logit) - top;  // NaN for inf - inf
-    candidate.weight = candidate.logit == top ? 1.0 : exp_below_zero(below / options_.temperature);
+    candidate.weight = weight_of(candidate.logit, top);
     total += candidate.weight;
   }
   return total;

@@ -20,7 +20,9 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
       arena_(device, plan_.bytes.arena()),
       store_(store_bytes(layout, plan_)),
       staging_(plan_.host_bytes.staging),
-      host_logits_(reinterpret_cast<float*>(staging_.data() + 2 * input_bytes_)),
+      host_summaries_(reinterpret_cast<LogitsSummary*>(staging_.data() + 2 * input_bytes_)),
+      host_logits_(reinterpret_cast<float*>(staging_.data() + 2 * input_bytes_ +
+                                            align_up(plan_.logit_rows() * sizeof(LogitsSummary)))),
       pages_(plan_.kv.pages),
       sequences_(plan_.workload.sequences),
       builder_(file, layout, plan_, sequences_, pages_),
@@ -31,6 +33,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
     sequence.pages.reserve(ceil_div(plan_.workload.context_tokens, kPageTokens));
   }
   for (Half& half : halves_) half.done = device.make_event();
+  host_turn_ = device.make_event();
   for (std::size_t route = 0; route <= plan_.routes.size(); ++route) {
     for (const bool logits : {false, true}) {
       passes_[route][logits] = pass_steps(layout, plan_, schedule_, route, logits);
@@ -68,7 +71,9 @@ void Engine::lend_workspace(Ops& ops) {
     workspace_.activations.forms[form] = arena_.lend(sizes.activation_bytes[form], "activations");
   }
   workspace_.mixing = arena_.lend_array<float>(sizes.mixing_floats, "activations");
-  workspace_.logits = arena_.lend_array<float>(sizes.logits_floats, "logits");
+  const std::size_t rows = plan_.logit_rows();
+  workspace_.logits = arena_.lend_array<float>(rows * layout_.config.vocab, "logits");
+  workspace_.summaries = arena_.lend_array<LogitsSummary>(rows, "logits");
   workspace_.vectors = weights_.vectors;
   if (plan_.gpu) {
     const ScratchSizes scratch = gpu_scratch_sizes(layout_, plan_.precision, plan_.largest_pass());
@@ -82,7 +87,6 @@ void Engine::start_host() {
   vectors.pin(device_);
   const auto* from = reinterpret_cast<const std::byte*>(weights_.vectors);
   device_.copy(*compute_, Direction::kToHost, vectors.data(), from, vectors.size_bytes());
-  host_turn_ = device_.make_event();
   compute_->record(*host_turn_);
   host_turn_->synchronize();
   const auto* begin = reinterpret_cast<const float*>(vectors.data());
@@ -97,12 +101,27 @@ void Engine::feed(std::span<const Feed> feeds) {
 }
 
 void Engine::score(std::span<const Feed> feeds, const LogitsSink& sink) {
-  assert(plan_.workload.all_logits);
-  run(feeds, &sink);
+  const RowSink show = [&](std::size_t feed, std::size_t token, std::size_t row) {
+    sink(feed, token, logits(row));
+  };
+  run(feeds, &show);
 }
 
-std::span<const float> Engine::logits(std::size_t feed) const {
-  return {host_logits_ + feed * layout_.config.vocab, layout_.config.vocab};
+void Engine::score(std::span<const Feed> feeds, const SummarySink& sink) {
+  const RowSink show = [&](std::size_t feed, std::size_t token, std::size_t row) {
+    sink(feed, token, host_summaries_[row]);
+  };
+  run(feeds, &show);
+}
+
+std::span<const float> Engine::logits(std::size_t row) {
+  const std::size_t vocab = layout_.config.vocab;
+  const float* from = workspace_.logits + row * vocab;
+  if (device_.in_place()) return {from, vocab};
+  float* to = host_logits_ + row * vocab;
+  fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+        vocab * sizeof(float), static_cast<std::uint32_t>(schedule_.pieces.size() - 1));
+  return {to, vocab};
 }
 
 void Engine::check(std::span<const Feed> feeds) const {
@@ -124,7 +143,8 @@ void Engine::check(std::span<const Feed> feeds) const {
   }
 }
 
-void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
+void Engine::run(std::span<const Feed> feeds, const RowSink* sink) {
+  assert(sink == nullptr || plan_.workload.all_logits);
   check(feeds);
   const double begin = now_seconds();
   std::size_t total = 0;
@@ -142,11 +162,11 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
     half->done->synchronize();
     trace_.settle(half->mark);
     std::byte* staged = staging_.data() + index * input_bytes_;
-    const PassShape shape = builder_.next(staged);
-    const std::size_t first_row = sink != nullptr ? 0 : finished;
+    PassShape shape = builder_.next(staged);
+    if (sink == nullptr) shape.first_row = finished;
     Span* const span = trace_.open_pass(builder_.size_of(shape));
     if (span != nullptr) compute_->stamp(&span->begin_seconds);
-    run_pass(shape, staged, host_logits_ + first_row * layout_.config.vocab);
+    run_pass(shape, staged, sink == nullptr);
     if (span != nullptr) compute_->stamp(&span->end_seconds);
     compute_->record(*half->done);
     half->mark = trace_.mark();
@@ -154,7 +174,7 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
     finished += shape.logit_rows;
     if (sink != nullptr) {
       half->done->synchronize();
-      show_logits(*sink);
+      show_rows(*sink);
     }
     if (options_.on_feed) options_.on_feed(fed, total);
   }
@@ -163,7 +183,7 @@ void Engine::run(std::span<const Feed> feeds, const LogitsSink* sink) {
   counters_.pass_seconds += now_seconds() - begin;
 }
 
-void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) {
+void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
   const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
   if (disk_ != nullptr) disk_->begin_pass(shape.logit_rows > 0);
@@ -192,9 +212,12 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, float* logits) 
         run_attend(step);
         break;
       case StepKind::kLogits: {
-        const std::size_t bytes = shape.logit_rows * layout_.config.vocab * sizeof(float);
-        device_.copy(*compute_, Direction::kToHost, reinterpret_cast<std::byte*>(logits),
-                     reinterpret_cast<const std::byte*>(workspace_.logits), bytes,
+        model_->summarise(*compute_, top);
+        const std::size_t bytes = shape.logit_rows * sizeof(LogitsSummary);
+        device_.copy(*compute_, Direction::kToHost,
+                     reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
+                     reinterpret_cast<const std::byte*>(workspace_.summaries + shape.first_row),
+                     bytes,
                      trace_.open_download(static_cast<std::uint32_t>(schedule_.pieces.size() - 1)));
         other_link_bytes_ += bytes;
         break;
@@ -287,11 +310,11 @@ void Engine::fetch(std::byte* to, const std::byte* from, std::size_t bytes, std:
   other_link_bytes_ += bytes;
 }
 
-void Engine::show_logits(const LogitsSink& sink) const {
+void Engine::show_rows(const RowSink& sink) const {
   std::size_t row = 0;
   for (const PassPart& part : builder_.parts()) {
     for (std::size_t t = 0; t < part.tokens; ++t) {
-      sink(part.feed, part.first_token + t, logits(row++));
+      sink(part.feed, part.first_token + t, row++);
     }
   }
 }

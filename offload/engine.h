@@ -54,16 +54,23 @@ class Engine {
          Ops& ops, EngineOptions options);
 
   // Runs the feeds' tokens, as many passes as it takes; sequences may differ in length. Afterwards
-  // logits(i) [vocab] are those of the last token of feed i, until the next call. Throws
+  // summary(i) is of the logits of the last token of feed i, and logits(i) [vocab] brings them
+  // themselves, which costs a copy and a wait; both stay until the next call. Throws
   // Error{kUsage} for a token that the vocabulary lacks or a sequence that passes its context, and
   // Error{kIo} when the file can no longer be read: the engine is of no use then.
   void feed(std::span<const Feed> feeds);
-  std::span<const float> logits(std::size_t feed) const;
+  const LogitsSummary& summary(std::size_t feed) const { return host_summaries_[feed]; }
+  std::span<const float> logits(std::size_t feed);
 
-  // As feed, and shows the logits of every token in order. Needs workload.all_logits.
+  // As feed, and shows the logits of every token in order, or a summary of them: its target is the
+  // next token of the feed, its sum at temperature 1, and it has none of the highest. Needs
+  // workload.all_logits.
   using LogitsSink =
       std::function<void(std::size_t feed, std::size_t token, std::span<const float> logits)>;
+  using SummarySink =
+      std::function<void(std::size_t feed, std::size_t token, const LogitsSummary& summary)>;
   void score(std::span<const Feed> feeds, const LogitsSink& sink);
+  void score(std::span<const Feed> feeds, const SummarySink& sink);
 
   // Forgets a sequence's tokens from `length` on, and gives back their pages.
   void truncate(std::size_t sequence, std::size_t length);
@@ -85,8 +92,9 @@ class Engine {
   void lend_workspace(Ops& ops);
   void start_host();
   void check(std::span<const Feed> feeds) const;
-  void run(std::span<const Feed> feeds, const LogitsSink* sink);
-  void run_pass(const PassShape& shape, std::byte* staged, float* logits);
+  using RowSink = std::function<void(std::size_t feed, std::size_t token, std::size_t row)>;
+  void run(std::span<const Feed> feeds, const RowSink* sink);
+  void run_pass(const PassShape& shape, std::byte* staged, bool top);
   void run_copy(const Step& step);
   const std::byte* take_read(std::uint32_t piece);
   void run_compute(const Step& step);
@@ -95,7 +103,7 @@ class Engine {
   template <typename Work>
   void call_host(const Work& work, Span* span);
   void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
-  void show_logits(const LogitsSink& sink) const;
+  void show_rows(const RowSink& sink) const;
 
   const ModelLayout& layout_;
   const Plan plan_;
@@ -106,9 +114,10 @@ class Engine {
   const std::size_t input_bytes_;                         // of the largest pass
   Arena arena_;
   std::string warning_;
-  HostStore store_;     // weights that aren't resident
-  HostStore staging_;   // inputs of two passes, then logits
-  float* host_logits_;  // [sequences, or segment_tokens if all are wanted; vocab]
+  HostStore store_;                // weights that aren't resident
+  HostStore staging_;              // inputs of two passes, then summaries and logits
+  LogitsSummary* host_summaries_;  // [plan_.logit_rows()]
+  float* host_logits_;             // [plan_.logit_rows(), vocab]
   LoadedWeights weights_;
   Workspace workspace_;
   std::unique_ptr<Model> model_;
@@ -131,7 +140,7 @@ class Engine {
   std::unique_ptr<Stream> compute_;  // goes first: it ends its work, which uses all of the above
   EngineCounters counters_;
   double load_seconds_ = 0.0;
-  std::size_t other_link_bytes_ = 0;  // inputs and logits
+  std::size_t other_link_bytes_ = 0;  // inputs, summaries and logits
 };
 
 }  // namespace sluice

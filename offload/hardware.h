@@ -99,7 +99,7 @@ struct Hardware {
   double turn_seconds = 0.0;   // to hand the residual stream from one place to the other and back
   double pass_seconds = 0.0;   // between two passes, beside their steps
   double token_seconds = 0.0;  // to lay out one token of a pass
-  double logit_seconds = 0.0;  // to look at one logit, for the next token
+  double logit_seconds = 0.0;  // to summarise one logit, by the CPU
 };
 
 // Of a GPU, by what its clocks and widths would allow and what kernels usually get of that, beside

@@ -20,8 +20,8 @@ namespace {
 constexpr std::size_t kLinkSizes[] = {64_KiB, 256_KiB, 1_MiB, 4_MiB, 16_MiB, kLinkBytes};
 constexpr std::size_t kDiskInFlight[] = {1, 2, 4, 8, 16};
 constexpr std::size_t kLeastFileBytes = 1_MiB;
-constexpr double kLookSeconds = 30e-6;  // at 32,000 logits, between two passes
-constexpr double kDiskSeconds = 0.5;    // of each of these, at most
+constexpr double kRestSeconds = 5e-6;  // laying out a token, between two passes
+constexpr double kDiskSeconds = 0.5;   // of each of these, at most
 constexpr std::size_t kReadBytes = 256_MiB;
 
 // As a model of a billion weights has it. Its widths are multiples of every type's groups.
@@ -99,9 +99,9 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
       continue;
     }
     table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0);
-    table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kLookSeconds);
+    table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kRestSeconds);
     table.wait_seconds = probe_wait_seconds(layer, DType::kQ4_0);
-    table.logit_seconds = probe_logit_seconds(layer.stream());
+    table.logit_seconds = probe_logit_seconds();
     for (const KvType kv : kAllKvTypes) {
       rates.attention_shares[static_cast<std::size_t>(kv)] =
           probe_attention_shares(layer, DType::kQ4_0, kv);

@@ -16,6 +16,10 @@ std::size_t block_tokens_of(const Plan& plan, const ModelConfig& config) {
   return gpu_alone ? gpu_query_block_tokens(group) : query_block_tokens(group);
 }
 
+LogitsQuery query_of(std::int32_t target, float temperature) {
+  return {target, temperature > 0.0f ? 1.0f / temperature : 0.0f};
+}
+
 }  // namespace
 
 PassInputBuilder::PassInputBuilder(const ModelFile& file, const ModelLayout& layout,
@@ -108,8 +112,12 @@ void PassInputBuilder::fill(const PassShape& shape, std::byte* buffer) {
     table += sequence.pages.size();
     for (std::size_t t = 0; t < part.tokens; ++t, ++at) {
       fill_token(input, at, feed.tokens[part.first_token + t], part.first_position + t, sequence);
-      const bool last = part.first_token + t + 1 == feed.tokens.size();
-      if (all_logits_ || last) input.logit_rows[row++] = static_cast<std::int32_t>(at);
+      const std::size_t next = part.first_token + t + 1;
+      const bool last = next == feed.tokens.size();
+      if (!all_logits_ && !last) continue;
+      input.logit_rows[row] = static_cast<std::int32_t>(at);
+      input.queries[row++] = all_logits_ ? query_of(last ? -1 : feed.tokens[next], 1.0f)
+                                         : query_of(-1, feed.temperature);
     }
   }
   assert(row == shape.logit_rows && block == shape.blocks && table == shape.table_pages);

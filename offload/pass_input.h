@@ -18,6 +18,7 @@ namespace sluice {
 struct Feed {
   std::size_t sequence;
   std::span<const std::int32_t> tokens;
+  float temperature = 0.0f;  // that the last token's summary has its sum at; 0: it has none
 };
 
 // One pass's share of a feed.

@@ -83,7 +83,7 @@ std::size_t Plan::disk_bytes(const ModelLayout& model) const {
   return total;
 }
 
-std::size_t Plan::host_logit_rows() const {
+std::size_t Plan::logit_rows() const {
   return std::max(workload.sequences, largest_pass().logit_rows);
 }
 
@@ -92,7 +92,9 @@ namespace {
 HostBytes count_host_bytes(const ModelLayout& model, const Plan& plan) {
   HostBytes bytes;
   const std::size_t input = align_up(plan.largest_pass().input_bytes(model.config));
-  bytes.staging = 2 * input + plan.host_logit_rows() * model.config.vocab * sizeof(float);
+  const std::size_t rows = plan.logit_rows();
+  bytes.staging = 2 * input + align_up(rows * sizeof(LogitsSummary)) +
+                  rows * model.config.vocab * sizeof(float);
   bytes.cache = align_up(plan.host_kv.total_bytes());
   if (plan.host_computes()) {
     bytes.work = host_work_bytes(model, plan) + model.vector_floats * sizeof(float);
@@ -126,7 +128,8 @@ void count_bytes(const ModelLayout& model, Plan& plan) {
                 .kv = align_up(plan.kv.total_bytes()),
                 .input = align_up(sizes.input_bytes),
                 .activations = align_up(sizes.mixing_floats * sizeof(float)),
-                .logits = align_up(sizes.logits_floats * sizeof(float)),
+                .logits = align_up(plan.logit_rows() * model.config.vocab * sizeof(float)) +
+                          align_up(plan.logit_rows() * sizeof(LogitsSummary)),
                 .scratch = scratch,
                 .context = plan.bytes.context};
   for (const std::size_t bytes : sizes.activation_bytes) plan.bytes.activations += align_up(bytes);

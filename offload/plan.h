@@ -106,9 +106,9 @@ struct PlanBytes {
   std::size_t kv = 0;           // pages of keys and values
   std::size_t input = 0;        // a pass's tokens and where they belong
   std::size_t activations = 0;  // of a segment
-  std::size_t logits = 0;
-  std::size_t scratch = 0;  // of a GPU's operations
-  std::size_t context = 0;  // the driver's own
+  std::size_t logits = 0;       // and their summaries
+  std::size_t scratch = 0;      // of a GPU's operations
+  std::size_t context = 0;      // the driver's own
 
   // What is lent of the arena.
   std::size_t arena() const {
@@ -121,7 +121,7 @@ struct PlanBytes {
 struct HostBytes {
   std::size_t store = 0;    // units
   std::size_t disk = 0;     // buffers for pieces from the disk, and what their rows are read into
-  std::size_t staging = 0;  // inputs of passes, and logits
+  std::size_t staging = 0;  // inputs of passes, and logits with their summaries
   std::size_t work = 0;     // where the host computes, norms and biases included
   std::size_t cache = 0;    // pages of keys and values
 
@@ -172,8 +172,9 @@ struct Plan {
   std::size_t disk_bytes(const ModelLayout& model) const;
   // Whether there is anything that the host computes, but for logits.
   bool host_computes() const { return host_tokens() > 0 || host_kv.layers > 0; }
-  // Of logits that come back to the host.
-  std::size_t host_logit_rows() const;
+  // Of logits that there is room for, on the device and in host memory: those that the last tokens
+  // of all sequences leave, or all of a pass.
+  std::size_t logit_rows() const;
 };
 
 // Fills in plan.bytes and plan.host_bytes from everything else, but for context, which it keeps.

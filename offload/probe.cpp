@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "layers/sampler.h"
+#include "layers/summarise_row.h"
 #include "memory/clock.h"
 #include "memory/quant.h"
 #include "memory/units.h"
@@ -267,26 +267,12 @@ double probe_token_seconds(const ModelLayout& model) {
          8;
 }
 
-// As a pass leaves them: another core has just written them.
-double probe_logit_seconds(HostStream& stream) {
-  constexpr int kRounds = 9;
-  std::vector<float> logits(std::size_t{1} << 17);
-  HostEvent done;
-  Sampler greedy({});
-  std::vector<double> seconds;
-  for (int round = 0; round < kRounds; ++round) {
-    stream.enqueue([&logits, round] {
-      for (std::size_t i = 0; i < logits.size(); ++i) {
-        logits[i] = static_cast<float>((i + static_cast<std::size_t>(round)) * 7919 % 1009);
-      }
-    });
-    stream.record(done);
-    done.synchronize();
-    const double begin_seconds = now_seconds();
-    greedy.sample(logits);
-    seconds.push_back(now_seconds() - begin_seconds);
-  }
-  return median(std::move(seconds)) / static_cast<double>(logits.size());
+double probe_logit_seconds() {
+  std::vector<float> logits(std::size_t{1} << 15);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7919 % 32749);
+  LogitsSummary summary;
+  return best_seconds(5, [&] { summarise_row(logits, {}, true, summary); }) /
+         static_cast<double>(logits.size());
 }
 
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
@@ -306,10 +292,8 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   Hardware hardware;
   ComputeRates& rates = hardware.device;
   hardware.token_seconds = probe_token_seconds(model);
-  hardware.logit_seconds = probe_logit_seconds(layer.stream());
-  const double look_seconds =
-      hardware.token_seconds + hardware.logit_seconds * static_cast<double>(model.config.vocab);
-  hardware.pass_seconds = probe_pass_seconds(layer, most, look_seconds);
+  hardware.logit_seconds = probe_logit_seconds();
+  hardware.pass_seconds = probe_pass_seconds(layer, most, hardware.token_seconds);
   LayerSecondsTable layers{};
   ProductRate slowest;
   for (const DType type : kAllDTypes) {

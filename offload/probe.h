@@ -45,11 +45,11 @@ double probe_hop_seconds(HostStream& stream);
 // layer meanwhile.
 double probe_turn_seconds(ProbeLayer& layer, DType type);
 
-// The same between two passes, where the host looks at logits for so long.
+// The same between two passes, where the host lays out tokens for so long.
 double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds);
 
-// To lay out a token of a pass; to look at a logit.
+// To lay out a token of a pass; to summarise a logit.
 double probe_token_seconds(const ModelLayout& model);
-double probe_logit_seconds(HostStream& stream);
+double probe_logit_seconds();
 
 }  // namespace sluice

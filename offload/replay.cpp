@@ -147,15 +147,14 @@ double Replay::fetch(std::size_t bytes, std::uint32_t piece) {
   return now_;
 }
 
-// And the host looks through them for the next tokens.
+// The device looks through the logits for the next tokens; summaries come back.
 void Replay::download_logits(const PassSize& size) {
-  const std::size_t values = size.rows * model_.config.vocab;
-  const double begin = now_;
-  now_ += hardware_.to_host.seconds(values * sizeof(float));
-  tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
   const double look = hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds
-                                                    : hardware_.host.element_seconds.front();
-  now_ += look * static_cast<double>(values);
+                                                    : hardware_.device.element_seconds.front();
+  now_ += look * static_cast<double>(size.rows * model_.config.vocab);
+  const double begin = now_;
+  now_ += hardware_.to_host.seconds(size.rows * sizeof(LogitsSummary));
+  tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
 }
 
 // When something small is on the device that is sent now: behind the copy that is on its way, and

@@ -16,7 +16,7 @@ enum class StepKind : std::uint8_t {
   kCompute,  // a piece is computed, once it is there
   kHost,     // a unit is computed by the host, from the residual stream and back to it
   kAttend,   // behind a piece: the host attends, on rows that come from it and go back
-  kLogits,   // logits come back
+  kLogits,   // what is wanted of the logits comes back
 };
 
 struct Step {

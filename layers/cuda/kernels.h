@@ -17,6 +17,7 @@ namespace sluice {
 void norm_rows(cudaStream_t stream, const NormArgs& args);
 void swiglu_rows(cudaStream_t stream, const SwiGluArgs& args);
 void add_bias_rows(cudaStream_t stream, const BiasArgs& args);
+void summarise_rows(cudaStream_t stream, const SummariseArgs& args);
 void rotate_rows(cudaStream_t stream, const RotateArgs& args);
 // Puts f32 activations, which out has, into every other form that out wants.
 void convert_rows(cudaStream_t stream, const Activations& out, std::size_t tokens,

@@ -107,6 +107,10 @@ void OpsCuda::add_bias(Stream& stream, const BiasArgs& args) {
   add_bias_rows(cuda(stream), args);
 }
 
+void OpsCuda::summarise(Stream& stream, const SummariseArgs& args) {
+  summarise_rows(cuda(stream), args);
+}
+
 void OpsCuda::product(Stream& stream, const ProductBatch& batch) {
   if (batch.products[0].tokens <= kFewTokens) return few_tokens(cuda(stream), batch);
   for (std::size_t i = 0; i < batch.count; ++i) {

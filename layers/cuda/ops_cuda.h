@@ -29,6 +29,7 @@ class OpsCuda final : public Ops {
   void attend(Stream& stream, const AttentionArgs& args) override;
   void swiglu(Stream& stream, const SwiGluArgs& args) override;
   void add_bias(Stream& stream, const BiasArgs& args) override;
+  void summarise(Stream& stream, const SummariseArgs& args) override;
 
  private:
   void few_tokens(cudaStream_t stream, const ProductBatch& batch) const;

@@ -26,15 +26,25 @@ __device__ __forceinline__ T warp_max(T value) {
 }
 
 // Of all threads of a block of kWarps warps, to all of them.
-template <int kWarps>
-__device__ __forceinline__ float block_sum(float value) {
-  SLUICE_SHARED(float, parts, [kWarps]);
+template <int kWarps, typename T>
+__device__ __forceinline__ T block_sum(T value) {
+  SLUICE_SHARED(T, parts, [kWarps]);
   value = warp_sum(value);
   if (threadIdx.x % kWarpThreads == 0) parts[threadIdx.x / kWarpThreads] = value;
   __syncthreads();
-  float sum = parts[0];
+  T sum = parts[0];
   for (int w = 1; w < kWarps; ++w) sum += parts[w];
   return sum;
+}
+template <int kWarps, typename T>
+__device__ __forceinline__ T block_max(T value) {
+  SLUICE_SHARED(T, parts, [kWarps]);
+  value = warp_max(value);
+  if (threadIdx.x % kWarpThreads == 0) parts[threadIdx.x / kWarpThreads] = value;
+  __syncthreads();
+  T largest = parts[0];
+  for (int w = 1; w < kWarps; ++w) largest = largest < parts[w] ? parts[w] : largest;
+  return largest;
 }
 
 }  // namespace sluice

@@ -25,7 +25,6 @@
 #include "cli/memory_model.h"
 #include "cli/output_file.h"
 #include "cli/session.h"
-#include "layers/sampler.h"
 #include "memory/clock.h"
 #include "memory/error.h"
 #include "memory/units.h"
@@ -158,7 +157,7 @@ class Run {
   void feed(std::span<const Feed> feeds) {
     loaded_.engine.feed(feeds);
     for (std::size_t i = 0; i < feeds.size(); ++i) {
-      next_.push_back(greedy_.sample(loaded_.engine.logits(i)));
+      next_.push_back(loaded_.engine.summary(i).ids[0]);
     }
   }
 
@@ -196,7 +195,6 @@ class Run {
   LoadedModel loaded_;
   std::vector<std::vector<std::int32_t>> tokens_;
   std::vector<std::int32_t> next_;
-  Sampler greedy_{{}};
 };
 
 struct Result {

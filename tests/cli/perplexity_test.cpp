@@ -3,7 +3,6 @@
 #include <cmath>
 #include <fstream>
 
-#include "layers/log_probability.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
@@ -28,21 +27,6 @@ double reference_nats(const TinyReference& r, std::size_t window_tokens) {
 }
 
 }  // namespace
-
-TEST_CASE("log probability: is the softmax's logarithm, far out and in any size") {
-  for (const std::size_t size : {1, 2, 15, 16, 17, 1000}) {
-    std::vector<float> logits(size);
-    for (std::size_t i = 0; i < size; ++i) logits[i] = 500.0f + 3.0f * std::sin(float(i));
-    double total = 0.0;
-    for (const float x : logits) total += std::exp(static_cast<double>(x) - 500.0);
-    for (std::size_t i = 0; i < size; i += 7) {
-      CHECK(log_probability(logits, i) ==
-            doctest::Approx(logits[i] - 500.0 - std::log(total)).epsilon(1e-6));
-    }
-    logits[size / 2] = NAN;
-    CHECK(std::isnan(log_probability(logits, 0)));
-  }
-}
 
 TEST_CASE("sluice perplexity: is what Transformers' logits give, at any limit") {
   const testing::TemporaryFolder folder;

@@ -35,6 +35,7 @@ inline Generated generate(Engine& engine, const std::vector<std::int32_t>& promp
     out.logits.emplace_back(logits.begin(), logits.end());
     next =
         static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    CHECK(engine.summary(0).ids[0] == next);
     out.tokens.push_back(next);
     if (path != nullptr) next = path->tokens[i];
     feed.tokens = {&next, 1};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/cuda/engine_fixture_cuda.h"
+#include "tests/support/summary_referee.h"
 
 using namespace sluice;
 using namespace sluice::tests;
@@ -201,7 +202,14 @@ TEST_CASE("engine on a GPU: sequences of unequal length in one batch score as th
         for (std::size_t s = 0; s < sequences.size(); ++s) {
           CAPTURE(s);
           CHECK(relative_error(all[s], truth[s]) < tolerance(model, plan));
+          engine.truncate(s, 0);
         }
+        const std::size_t vocab = model.layout.config.vocab;
+        engine.score(feeds, [&](std::size_t s, std::size_t t, const LogitsSummary& summary) {
+          const bool last = t + 1 == sequences[s].size();
+          check_summary(std::span(all[s]).subspan(t * vocab, vocab),
+                        {last ? -1 : sequences[s][t + 1], 1.0f}, false, summary);
+        });
       }
       check_clean();
     }
@@ -306,5 +314,38 @@ TEST_CASE("engine on a GPU: tokens are sim's with units anywhere, on the disk to
       }
       check_clean();
     }
+  }
+}
+
+TEST_CASE("engine on a GPU: rows and summaries are of each feed, in passes of any length") {
+  const TinyReference& reference = tiny_reference("f32");
+  const TestModel model(reference.gguf);
+  std::vector<std::vector<std::int32_t>> sequences;
+  for (const std::size_t length : {3, 30, 1, 20}) sequences.push_back(prompt_of(reference, length));
+  Workload workload{.sequences = 4, .prompt_tokens = 30, .max_tokens = 1, .context_tokens = 30};
+  workload.all_logits = true;
+  const AllLogits truth = score_all(model, model.plan(workload, {}), {}, sequences);
+  workload.all_logits = false;
+  for (const std::size_t segment : {2, 9, 54}) {
+    CAPTURE(segment);
+    fake_cuda::reset({.seed = segment});
+    {
+      const std::unique_ptr<Gpu> gpu = open_gpu(0);
+      PlanLimits limits = limits_on(*gpu);
+      limits.segment_tokens = segment;
+      limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
+      const Plan plan = model.plan(workload, limits);
+      Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
+      std::vector<Feed> feeds;
+      for (std::size_t s = 0; s < sequences.size(); ++s) feeds.push_back({s, sequences[s], 1.0f});
+      engine.feed(feeds);
+      for (std::size_t s = 0; s < sequences.size(); ++s) {
+        CAPTURE(s);
+        const auto row = engine.logits(s);
+        CHECK(relative_error(row, std::span(truth[s]).last(row.size())) < tolerance(model, plan));
+        check_summary(row, {-1, 1.0f}, true, engine.summary(s));
+      }
+    }
+    check_clean();
   }
 }
