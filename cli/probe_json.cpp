@@ -97,6 +97,7 @@ Json compute_json(const ComputeRates& rates) {
   Json json;
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
   for (const TableField& f : kSecondsTables) json[f.name] = rates.*f.table;
+  json["sequence_seconds"] = rates.sequence_seconds;
   json["step_seconds"] = rates.step_seconds;
   json["share_beside_copies"] = rates.share_beside_copies;
   for (const KvType kv : kAllKvTypes) {
@@ -122,6 +123,7 @@ ComputeRates parse_compute(const Json& json) {
     const bool unknown = !f.required && at(json, f.name) == 0.0;
     rates.*f.value = unknown ? 0.0 : rate(json, f.name);
   }
+  rates.sequence_seconds = seconds(json, "sequence_seconds");
   rates.step_seconds = seconds(json, "step_seconds");
   for (const TableField& f : kSecondsTables) rates.*f.table = seconds_table(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);

@@ -44,6 +44,7 @@ MachineProbe some_probe() {
     r.element_seconds = ProductRate::in_proportion(1e-9);
     r.rotate_seconds = ProductRate::in_proportion(2e-9);
     r.share_beside_copies = 0.9;
+    r.sequence_seconds = 5e-6;
     r.cut_seconds.fill(3e-6);
     r.products[static_cast<std::size_t>(DType::kQ4_0)] =
         ProductRate::roofline(DType::kQ4_0, 20e9, 300e9);
@@ -76,6 +77,7 @@ TEST_CASE("probe cache: what is written is read again") {
   CHECK(read.rates.link.size() == 2);
   CHECK(read.rates.disk[1].bytes_per_second == 3e9);
   CHECK(read.rates.host[0].cut_seconds[2] == 3e-6);
+  CHECK(read.rates.host[1].sequence_seconds == 5e-6);
   CHECK(!read.rates.link[1].pinned);
   CHECK(probe_json(read) == json);
   REQUIRE(read.rates.gpu);
