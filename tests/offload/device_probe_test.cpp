@@ -73,6 +73,7 @@ class NoOps final : public Ops {
     check(a.io, a.tokens * a.columns * sizeof(float));
     check(a.bias, a.columns * sizeof(float));
   }
+  void summarise(Stream&, const SummariseArgs&) override {}
 
   std::size_t outside = 0;
   std::size_t read_again = 0;  // products with the weights of the one before
