@@ -17,7 +17,6 @@ constexpr double kOfAttention = 0.5;
 // SwiGLU's 0.7 ns a value, where f32's peak is 0.48e12 operations a second.
 constexpr double kOperationsPerElement = 340.0;
 constexpr double kStepSeconds = 5e-6;
-constexpr double kTurnSeconds = 10e-6;  // the GPU waits for the host, and the host for it
 // Where the link could carry all that the memory gives, neither starves the other.
 constexpr double kLeastShare = 0.1;
 
@@ -75,7 +74,6 @@ Hardware PlannedHardware::rates(Precision precision) const {
   Hardware hardware =
       gpu_hardware(peak, precision, host_rates(host, precision, speed.bytes_per_second));
   hardware.device_from = RatesFrom::kProfile;
-  hardware.turn_seconds = kTurnSeconds;
   hardware.disk = {.bytes_per_second = disk.read_bytes_per_second,
                    .latency_seconds = disk.latency_seconds};
   return hardware;

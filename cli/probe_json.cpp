@@ -98,6 +98,7 @@ Json compute_json(const ComputeRates& rates) {
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
   for (const TableField& f : kSecondsTables) json[f.name] = rates.*f.table;
   json["step_seconds"] = rates.step_seconds;
+  json["sequence_seconds"] = rates.sequence_seconds;
   json["share_beside_copies"] = rates.share_beside_copies;
   for (const KvType kv : kAllKvTypes) {
     const AttentionShares& s = rates.attention_shares[static_cast<std::size_t>(kv)];
@@ -123,6 +124,7 @@ ComputeRates parse_compute(const Json& json) {
     rates.*f.value = unknown ? 0.0 : rate(json, f.name);
   }
   rates.step_seconds = seconds(json, "step_seconds");
+  rates.sequence_seconds = seconds(json, "sequence_seconds");
   for (const TableField& f : kSecondsTables) rates.*f.table = seconds_table(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);
   for (const KvType kv : kAllKvTypes) {
@@ -207,7 +209,7 @@ MachineProbe parse(const Json& json) {
   const Json& direct = at(json, "disk_direct");
   if (!direct.is_boolean()) refuse("disk_direct", "isn't true or false");
   p.rates.disk_direct = direct.get<bool>();
-  p.rates.turn_seconds = seconds(json, "turn_seconds");
+  p.rates.copy_bytes_per_second = rate(json, "copy_bytes_per_second");
   p.rates.pass_seconds = seconds(json, "pass_seconds");
   p.rates.wait_seconds = seconds(json, "wait_seconds");
   p.rates.logit_seconds = seconds(json, "logit_seconds");
@@ -248,7 +250,7 @@ std::string probe_json(const MachineProbe& p) {
   json["host_read"] = samples_json(p.rates.host_read);
   json["disk"] = samples_json(p.rates.disk);
   json["disk_direct"] = p.rates.disk_direct;
-  json["turn_seconds"] = p.rates.turn_seconds;
+  json["copy_bytes_per_second"] = p.rates.copy_bytes_per_second;
   json["pass_seconds"] = p.rates.pass_seconds;
   json["wait_seconds"] = p.rates.wait_seconds;
   json["logit_seconds"] = p.rates.logit_seconds;

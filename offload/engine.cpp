@@ -121,6 +121,8 @@ std::span<const float> Engine::logits(std::size_t row) {
   float* to = host_logits_ + row * vocab;
   fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
         vocab * sizeof(float), static_cast<std::uint32_t>(schedule_.pieces.size() - 1));
+  compute_->record(*host_turn_);
+  host_turn_->synchronize();
   return {to, vocab};
 }
 

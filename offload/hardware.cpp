@@ -43,6 +43,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeR
   constexpr double kOfTensorCores = 0.5;  // weights have to be decoded for them
   constexpr double kOfF32 = 0.35;
   constexpr double kStepSeconds = 3e-6;
+  constexpr double kTurnSeconds = 10e-6;    // the GPU waits for the host, and the host for it
   constexpr double kTripsPerElement = 3.0;  // read twice, written once
   Hardware hardware;
   const double f32 = kOfF32 * rates.f32_operations_per_second;
@@ -58,6 +59,7 @@ Hardware gpu_hardware(const GpuRates& rates, Precision precision, const ComputeR
   hardware.device.element_seconds =
       ProductRate::in_proportion(kTripsPerElement * sizeof(float) / rates.memory_bytes_per_second);
   hardware.device.step_seconds = kStepSeconds;
+  hardware.turn_seconds = kTurnSeconds;
   hardware.device_from = RatesFrom::kClocks;
   hardware.to_device = rates.to_device;
   hardware.to_host = rates.to_host;

@@ -96,7 +96,7 @@ struct Hardware {
   // 0: others copy, for as long as the link is busy.
   double copy_bytes_per_second = 0.0;
   double wait_seconds = 0.0;   // that computing loses where it had to wait for a copy
-  double turn_seconds = 0.0;   // to hand the residual stream from one place to the other and back
+  double turn_seconds = 0.0;   // that the device and a host thread lose by waiting for each other
   double pass_seconds = 0.0;   // between two passes, beside their steps
   double token_seconds = 0.0;  // to lay out one token of a pass
   double logit_seconds = 0.0;  // to summarise one logit, by the CPU

@@ -93,12 +93,13 @@ void measure_host_compute(MachineRatesTable& table, const std::function<void()>&
     }
     probe_between(layer, DType::kQ4_0, config, layers, rates);
     probe_cuts(layer, DType::kQ4_0, rates);
-    rates.share_beside_copies = probe_copies(layer, DType::kQ4_0).share;
+    const CopyRates copies = probe_copies(layer, DType::kQ4_0);
+    rates.share_beside_copies = copies.share;
     if (precision == Precision::kHigh) {
       rates.attention_shares = table.host[index_of(Precision::kNormal)].attention_shares;
       continue;
     }
-    table.turn_seconds = probe_turn_seconds(layer, DType::kQ4_0);
+    table.copy_bytes_per_second = copies.bytes_per_second;
     table.pass_seconds = probe_pass_seconds(layer, DType::kQ4_0, kRestSeconds);
     table.wait_seconds = probe_wait_seconds(layer, DType::kQ4_0);
     table.logit_seconds = probe_logit_seconds();
@@ -145,12 +146,11 @@ std::optional<Hardware> hardware_of(const MachineRatesTable& table, const ModelL
     if (sample.pinned && sample.bytes <= 4_MiB) largest = &sample;
   }
   if (largest == nullptr) return {};
-  hardware.copy_bytes_per_second = largest->to_device_bytes_per_second;
+  hardware.copy_bytes_per_second = table.copy_bytes_per_second;
   if (link.bytes_per_second <= 0.0) {
     hardware.to_device = {largest->to_device_bytes_per_second, table.link_latency_seconds};
     hardware.to_host = {largest->to_host_bytes_per_second, table.link_latency_seconds};
   }
-  hardware.turn_seconds = table.turn_seconds;
   hardware.wait_seconds = table.wait_seconds;
   hardware.pass_seconds = table.pass_seconds;
   hardware.token_seconds = probe_token_seconds(model);

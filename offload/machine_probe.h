@@ -34,7 +34,7 @@ struct MachineRatesTable {
   bool disk_direct = false;            // past the system's cache
   std::optional<DeviceRates> gpu;      // none: there is none, or too little of its memory free
   std::array<ComputeRates, 2> host{};  // [index_of(precision)]
-  double turn_seconds = 0.0;
+  double copy_bytes_per_second = 0.0;  // of weights, beside computing
   double pass_seconds = 0.0;
   double wait_seconds = 0.0;
   double logit_seconds = 0.0;

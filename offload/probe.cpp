@@ -196,53 +196,38 @@ double probe_hop_seconds(HostStream& stream) {
   return seconds / kHops;
 }
 
-// Two layers, less as many with `at_rest` called between them while the stream has nothing to do,
-// which takes as long as `more_layers` on the stream and `more_seconds`. The two take turns, so
-// that a machine whose speed drifts isn't taken for one that wakes slowly.
-template <typename Work>
-double probe_rest_seconds(ProbeLayer& layer, DType type, std::size_t more_layers,
-                          double more_seconds, const Work& at_rest) {
+// Three layers with a rest before the last, in which the stream has nothing to do, less three
+// without. The two take turns, so that a machine whose speed drifts isn't taken for one that wakes
+// slowly.
+double probe_pass_seconds(ProbeLayer& layer, DType type, double rest_seconds) {
   constexpr int kRounds = 15;
   HostStream& stream = layer.stream();
   HostEvent done;
   const LayerPass pass{};
   layer.prepare(pass);
-  std::vector<double> rests;
-  for (int i = 0; i < kRounds; ++i) {
+  const auto seconds = [&](bool rests) {
     double begin = 0.0;
     double end = 0.0;
-    const auto start = [&] {
-      layer.enqueue(type, pass);  // so that threads are awake
-      stream.stamp(&begin);
-      layer.enqueue(type, pass);
-    };
-    const auto finish = [&] {
-      layer.enqueue(type, pass);
-      stream.stamp(&end);
+    layer.enqueue(type, pass);  // so that threads are awake
+    stream.stamp(&begin);
+    layer.enqueue(type, pass);
+    if (rests) {
       stream.record(done);
       done.synchronize();
-      return end - begin;
-    };
-    start();
-    for (std::size_t more = 0; more < more_layers; ++more) layer.enqueue(type, pass);
-    const double without = finish();
-    start();
+      wait_until(now_seconds() + rest_seconds);
+    }
+    layer.enqueue(type, pass);
+    stream.stamp(&end);
     stream.record(done);
     done.synchronize();
-    at_rest(pass);
-    rests.push_back(finish() - without - more_seconds);
+    return end - begin;
+  };
+  std::vector<double> more;
+  for (int i = 0; i < kRounds; ++i) {
+    const double without = seconds(false);
+    more.push_back(seconds(true) - without - rest_seconds);
   }
-  return std::max(median(std::move(rests)), 0.0);
-}
-
-double probe_turn_seconds(ProbeLayer& layer, DType type) {
-  return probe_rest_seconds(layer, type, 1, 0.0,
-                            [&](const LayerPass& pass) { layer.run_here(type, pass); });
-}
-
-double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds) {
-  return probe_rest_seconds(layer, type, 0, host_seconds,
-                            [&](const LayerPass&) { wait_until(now_seconds() + host_seconds); });
+  return std::max(median(std::move(more)), 0.0);
 }
 
 // Its embedding and its rotations.

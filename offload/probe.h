@@ -40,13 +40,9 @@ double probe_wait_seconds(ProbeLayer& layer, DType type);
 // other.
 double probe_hop_seconds(HostStream& stream);
 
-// From the end of a stream's work to the host thread that waited for it, and back again to the
-// stream, which has gone to sleep; with the workers that each side has to wake. The host computes a
-// layer meanwhile.
-double probe_turn_seconds(ProbeLayer& layer, DType type);
-
-// The same between two passes, where the host lays out tokens for so long.
-double probe_pass_seconds(ProbeLayer& layer, DType type, double host_seconds);
+// From the end of a pass on a stream to the host thread that waited for it, and back again to the
+// stream, which has gone to sleep: the host lays out tokens for so long meanwhile.
+double probe_pass_seconds(ProbeLayer& layer, DType type, double rest_seconds);
 
 // To lay out a token of a pass; to summarise a logit.
 double probe_token_seconds(const ModelLayout& model);

@@ -65,8 +65,6 @@ class ProbeLayer {
   void prepare(const LayerPass& pass);
   // Gives one run to the stream.
   void enqueue(DType type, const LayerPass& pass) { run(stream_, type, pass, nullptr); }
-  // Runs once on the calling thread, with the stream at rest.
-  void run_here(DType type, const LayerPass& pass) { run(here_, type, pass, nullptr); }
 
  private:
   static constexpr std::size_t kMarks = 12;
@@ -92,7 +90,6 @@ class ProbeLayer {
   std::vector<std::int32_t> positions_, pages_, table_;
   std::vector<QueryBlock> blocks_;
   OpsCpu ops_;
-  HostStream here_{HostStream::Mode::kInline};
   HostStream stream_{HostStream::Mode::kThread, "probe"};
 };
 

@@ -33,7 +33,7 @@ MachineProbe some_probe() {
   p.rates.host_read = {{1, 10e9}, {2, 18e9}};
   p.rates.disk = {{1, 1e9}, {8, 3e9}};
   p.rates.disk_direct = true;
-  p.rates.turn_seconds = 60e-6;
+  p.rates.copy_bytes_per_second = 9e9;
   p.rates.wait_seconds = 10e-6;
   p.rates.logit_seconds = 1e-9;
   for (ComputeRates& r : p.rates.host) {
@@ -44,6 +44,7 @@ MachineProbe some_probe() {
     r.element_seconds = ProductRate::in_proportion(1e-9);
     r.rotate_seconds = ProductRate::in_proportion(2e-9);
     r.share_beside_copies = 0.9;
+    r.sequence_seconds = 2e-6;
     r.cut_seconds.fill(3e-6);
     r.products[static_cast<std::size_t>(DType::kQ4_0)] =
         ProductRate::roofline(DType::kQ4_0, 20e9, 300e9);
@@ -76,6 +77,8 @@ TEST_CASE("probe cache: what is written is read again") {
   CHECK(read.rates.link.size() == 2);
   CHECK(read.rates.disk[1].bytes_per_second == 3e9);
   CHECK(read.rates.host[0].cut_seconds[2] == 3e-6);
+  CHECK(read.rates.host[0].sequence_seconds == 2e-6);
+  CHECK(read.rates.copy_bytes_per_second == 9e9);
   CHECK(!read.rates.link[1].pinned);
   CHECK(probe_json(read) == json);
   REQUIRE(read.rates.gpu);
@@ -115,7 +118,8 @@ TEST_CASE("probe cache: absurd figures are refused by name") {
       {"/link", nlohmann::json(std::vector<int>(1000)), "link"},
       {"/disk/0/bytes_per_second", 0, "bytes_per_second"},
       {"/host_read/0/threads", nullptr, "threads"},
-      {"/turn_seconds", 3600, "turn_seconds"},
+      {"/copy_bytes_per_second", 0, "copy_bytes_per_second"},
+      {"/host/normal/sequence_seconds", 3600, "sequence_seconds"},
       {"/host/high/share_beside_copies", 0.0, "share_beside_copies"},
       {"/host/normal/element_seconds/3", -1e-9, "element_seconds"},
       {"/host/normal/attention_operations_per_second", "1e9", "attention_operations_per_second"},

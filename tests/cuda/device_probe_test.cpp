@@ -28,6 +28,7 @@ MachineProbe probe_of(const Gpu& gpu, const DeviceRates& rates) {
   MachineProbe probe;
   probe.machine = this_machine(gpu.model());
   probe.rates.link = {{4_MiB, true, 10e9, 11e9}};
+  probe.rates.copy_bytes_per_second = 9e9;
   probe.rates.host = rates.compute;
   for (ComputeRates& host : probe.rates.host) host.attention_alone_operations_per_second = 1e9;
   probe.rates.gpu = rates;

@@ -69,6 +69,7 @@ class NoOps final : public Ops {
     check(a.gate_up, a.tokens * 2 * a.columns * sizeof(float));
     check_forms(a.out, a.tokens, a.columns);
   }
+  void summarise(Stream&, const SummariseArgs&) override { FAIL("not asked for"); }
   void add_bias(Stream&, const BiasArgs& a) override {
     check(a.io, a.tokens * a.columns * sizeof(float));
     check(a.bias, a.columns * sizeof(float));
