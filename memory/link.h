@@ -36,7 +36,7 @@ class Link {
             std::atomic<double>* due_seconds = nullptr);
 
  private:
-  static constexpr std::size_t kClaims = 16;  // more than are ahead of the pace at once
+  static constexpr std::size_t kClaims = 64;  // as many as there may be slots
 
   Span claim(double ready_seconds, double cost_seconds);
 
