@@ -38,7 +38,9 @@ DeviceLayer::DeviceLayer(Device& device, Ops& ops, const DeviceLayerShape& shape
   };
   const std::size_t pages = shape.sequences * ceil_div(shape.keys, kPageTokens) + 1;
   input_ = take(PassShape{kMostTokens, 0, kMostTokens, pages, 0}.input_bytes(c));
-  in_ = take(kMostTokens * activation_row_bytes(ActivationForm::kF32, c.feed_forward));
+  const std::size_t in_bytes =
+      kMostTokens * activation_row_bytes(ActivationForm::kF32, c.feed_forward);
+  in_ = take(in_bytes);
   form_ = take(kMostTokens * activation_row_bytes(ActivationForm::kF32, c.feed_forward));
   mixing_ = reinterpret_cast<float*>(take(kMostTokens * 2 * c.feed_forward * sizeof(float)));
   scratch_sizes_ = scratch_sizes();
@@ -55,6 +57,11 @@ DeviceLayer::DeviceLayer(Device& device, Ops& ops, const DeviceLayerShape& shape
     device.copy(*stream_, Direction::kToDevice, memory + done, staging_.data(),
                 std::min(kStagingBytes, used_bytes - done));
   }
+  finish();
+  // Activations are zeros in any form: others have sums that must fit their values.
+  assert(in_bytes <= kStagingBytes);
+  std::memset(staging_.data(), 0, in_bytes);
+  device.copy(*stream_, Direction::kToDevice, in_, staging_.data(), in_bytes);
   finish();
 }
 
