@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kMostReplayedPieces = 6'000'000;  // some 0.15 s
 constexpr std::size_t kSmallModelUnits = 40;            // every pair of units may be tried
-constexpr std::size_t kTinyModelUnits = 12;             // and every three
 constexpr std::size_t kKept = 64;
 
 // Of plans that are as fast but for rounding, the one that streams nothing is better; and segments
@@ -105,40 +104,26 @@ void BestPlan::refine() {
   best_.front() = std::move(routed);
 }
 
-// By one unit on the device less, or for one that isn't; of tiny models also by one for two.
+// By one unit on the device less, or for one that isn't.
 bool BestPlan::improve(Plan& plan) {
   const Plan start = plan;
-  const std::size_t units = start.placement.size();
   const auto fixed = [&](std::size_t unit) { return limits_.pin(unit) != Pin::kNone; };
-  const auto may_go = [&](const Plan& from, std::size_t unit) {
-    return from.placement[unit] == Placement::kResident && !fixed(unit);
-  };
   const auto try_it = [&](Plan other) {
     count_bytes(model_, other);
     if (other.bytes.total() > limits_.most_device_bytes() || exhausted()) return;
     std::optional<Plan> tried = replayed(std::move(other));
     if (tried && seconds_of(*tried) < seconds_of(plan)) plan = std::move(*tried);
   };
-  const auto try_each_in = [&](const Plan& less) {
-    for (std::size_t in = 0; in < units; ++in) {
+  for (std::size_t out = 0; start.slots > 0 && out < start.placement.size(); ++out) {
+    if (start.placement[out] != Placement::kResident || fixed(out)) continue;
+    Plan less = start;
+    less.placement[out] = Placement::kHost;
+    if (!limits_.resident_units) try_it(less);
+    for (std::size_t in = 0; in < start.placement.size(); ++in) {
       if (start.placement[in] == Placement::kResident || fixed(in)) continue;
       Plan swapped = less;
       swapped.placement[in] = Placement::kResident;
       try_it(std::move(swapped));
-    }
-  };
-  for (std::size_t out = 0; start.slots > 0 && out < units; ++out) {
-    if (!may_go(start, out)) continue;
-    Plan less = start;
-    less.placement[out] = Placement::kHost;
-    if (!limits_.resident_units) try_it(less);
-    try_each_in(less);
-    if (limits_.resident_units || units > kTinyModelUnits) continue;
-    for (std::size_t other = out + 1; other < units; ++other) {
-      if (!may_go(start, other)) continue;
-      Plan two_less = less;
-      two_less.placement[other] = Placement::kHost;
-      try_each_in(two_less);
     }
   }
   return seconds_of(plan) < seconds_of(start);
