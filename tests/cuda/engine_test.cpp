@@ -98,7 +98,8 @@ void check_at_each_limit(const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("engine on a GPU: tiny models of every kind answer as sim does, at the ends of limits") {
+TEST_CASE("engine on a GPU: tiny models of every kind answer as sim does, at the ends of limits" *
+          doctest::test_suite("slow")) {
   const std::vector<KvType> quantised = {KvType::kQ8_0};
   const std::pair<Precision, std::vector<KvType>> kinds[] = {{Precision::kNormal, {}},
                                                              {Precision::kHigh, {}},
