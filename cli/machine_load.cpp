@@ -1,6 +1,5 @@
 #include "cli/machine_load.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,15 +23,6 @@ double busy_seconds() {
          static_cast<double>(std::max(1L, sysconf(_SC_CLK_TCK)));
 }
 
-double own_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 }  // namespace
 
 std::optional<std::size_t> available_memory_bytes() {
@@ -46,10 +36,12 @@ std::optional<std::size_t> available_memory_bytes() {
 }
 
 MachineLoad::MachineLoad()
-    : busy_seconds_(busy_seconds()), own_seconds_(own_seconds()), begin_seconds_(now_seconds()) {}
+    : busy_seconds_(busy_seconds()),
+      own_seconds_(process_cpu_seconds()),
+      begin_seconds_(now_seconds()) {}
 
 double MachineLoad::others_share() const {
-  const double others = busy_seconds() - busy_seconds_ - (own_seconds() - own_seconds_);
+  const double others = busy_seconds() - busy_seconds_ - (process_cpu_seconds() - own_seconds_);
   const double all = (now_seconds() - begin_seconds_) *
                      static_cast<double>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   return all > 0.0 ? std::clamp(others / all, 0.0, 1.0) : 0.0;

@@ -2,7 +2,6 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/probe_cache.h"
-#include "cli/untrusted_json.h"
 #include "memory/error.h"
 
 namespace sluice {

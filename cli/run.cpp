@@ -188,10 +188,8 @@ class Run {
     std::string reply;
     Utf8Stream shown;
     for (std::size_t count = 1;; ++count) {
-      const std::optional<Token> picked = sampler.sample(engine.summary(0));
-      const Token token = picked ? *picked : sampler.sample(engine.logits(0));
+      const Token token = pick(sampler);
       if (figures_.generated_tokens++ == 0) figures_.start_seconds = seconds_since_exec();
-      if (logits_) logits_->append(engine.logits(0));
       const bool ends = tokenizer_->ends_reply(token) && !options_.ignore_eos;
       if (!ends || options_.ids) show(token, reply, shown);
       if (ends || count == options_.max_tokens ||
@@ -202,6 +200,17 @@ class Run {
     }
     std::cout << (options_.ids ? "" : shown.finish()) << std::flush;
     return reply;
+  }
+
+  // From the logits' summary where that suffices and nobody asked for the logits themselves.
+  Token pick(Sampler& sampler) {
+    Engine& engine = loaded_->engine;
+    if (!logits_) {
+      if (const std::optional<Token> picked = sampler.sample(engine.summary(0))) return *picked;
+    }
+    const std::span<const float> logits = engine.logits(0);
+    if (logits_) logits_->append(logits);
+    return sampler.sample(logits);
   }
 
   void prefill(std::span<const Token> tokens) {

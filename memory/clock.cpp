@@ -1,5 +1,6 @@
 #include "memory/clock.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 namespace sluice {
@@ -9,6 +10,15 @@ namespace {
 constexpr double kOversleepSeconds = 80e-6;
 
 }  // namespace
+
+double process_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
 
 void wait_until(double seconds) {
   const double sleep_seconds = seconds - kOversleepSeconds;

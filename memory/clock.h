@@ -32,6 +32,9 @@ inline double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
 }
 
+// Of processors, that this process's threads have worked for in all, the kernel for them included.
+double process_cpu_seconds();
+
 // Returns at that time, within a microsecond or so. Sleeps, but for the last moments.
 void wait_until(double seconds);
 

@@ -41,7 +41,7 @@ DeviceLayer::DeviceLayer(Device& device, Ops& ops, const DeviceLayerShape& shape
   const std::size_t in_bytes =
       kMostTokens * activation_row_bytes(ActivationForm::kF32, c.feed_forward);
   in_ = take(in_bytes);
-  form_ = take(kMostTokens * activation_row_bytes(ActivationForm::kF32, c.feed_forward));
+  form_ = take(in_bytes);
   mixing_ = reinterpret_cast<float*>(take(kMostTokens * 2 * c.feed_forward * sizeof(float)));
   scratch_sizes_ = scratch_sizes();
   scratch_ = take(scratch_sizes_.total());
@@ -74,6 +74,21 @@ void DeviceLayer::step() {
   ops_.add_bias(*stream_, {mixing_, 1, kActivationGroup, reinterpret_cast<const float*>(in_)});
 }
 
+// Of weights that no product has read lately.
+ProductArgs DeviceLayer::next_product(DType type, std::size_t rows, std::size_t columns,
+                                      std::size_t tokens, float* out, std::size_t out_stride) {
+  return {.type = type,
+          .panels = take_region(packed_bytes(type, rows, columns)),
+          .rows = rows,
+          .columns = columns,
+          .form = activation_form(type, precision_),
+          .in = in_,
+          .tokens = tokens,
+          .out = out,
+          .out_stride = out_stride,
+          .accumulate = false};
+}
+
 // [rows, columns] matrices on the same activations; returns the bytes of their weights.
 std::size_t DeviceLayer::product(DType type, std::initializer_list<std::size_t> rows,
                                  std::size_t columns, std::size_t tokens) {
@@ -84,19 +99,9 @@ std::size_t DeviceLayer::product(DType type, std::initializer_list<std::size_t> 
   for (const std::size_t wanted : rows) stride += rows_of(type, wanted, columns);
   for (const std::size_t wanted : rows) {
     const std::size_t taken = rows_of(type, wanted, columns);
-    const std::size_t taken_bytes = packed_bytes(type, taken, columns);
-    batch.products[batch.count++] = {.type = type,
-                                     .panels = take_region(taken_bytes),
-                                     .rows = taken,
-                                     .columns = columns,
-                                     .form = activation_form(type, precision_),
-                                     .in = in_,
-                                     .tokens = tokens,
-                                     .out = out,
-                                     .out_stride = stride,
-                                     .accumulate = false};
+    batch.products[batch.count++] = next_product(type, taken, columns, tokens, out, stride);
     out += taken;
-    bytes += taken_bytes;
+    bytes += packed_bytes(type, taken, columns);
   }
   ops_.product(*stream_, batch);
   return bytes;
@@ -117,16 +122,7 @@ void DeviceLayer::cut_product(std::size_t pieces, std::size_t tokens) {
   const std::size_t rows = kMostPieces / pieces * piece_rows;
   for (std::size_t i = 0; i < pieces; ++i) {
     ProductBatch batch;
-    batch.products[batch.count++] = {.type = kUsualType,
-                                     .panels = take_region(packed_bytes(kUsualType, rows, columns)),
-                                     .rows = rows,
-                                     .columns = columns,
-                                     .form = activation_form(kUsualType, precision_),
-                                     .in = in_,
-                                     .tokens = tokens,
-                                     .out = mixing_,
-                                     .out_stride = rows,
-                                     .accumulate = false};
+    batch.products[batch.count++] = next_product(kUsualType, rows, columns, tokens, mixing_, rows);
     ops_.product(*stream_, batch);
   }
 }

@@ -68,6 +68,8 @@ class DeviceLayer {
   std::size_t product(DType type, std::initializer_list<std::size_t> rows, std::size_t columns,
                       std::size_t tokens);
   std::size_t rows_of(DType type, std::size_t rows, std::size_t columns) const;
+  ProductArgs next_product(DType type, std::size_t rows, std::size_t columns, std::size_t tokens,
+                           float* out, std::size_t out_stride);
   const std::byte* take_region(std::size_t bytes);
   KvView next_cache(const Attended& what);
   ScratchSizes scratch_sizes() const;

@@ -87,8 +87,7 @@ void Engine::start_host() {
   vectors.pin(device_);
   const auto* from = reinterpret_cast<const std::byte*>(weights_.vectors);
   device_.copy(*compute_, Direction::kToHost, vectors.data(), from, vectors.size_bytes());
-  compute_->record(*host_turn_);
-  host_turn_->synchronize();
+  wait_for_compute();
   const auto* begin = reinterpret_cast<const float*>(vectors.data());
   host_ = std::make_unique<HostWorker>(layout_, plan_,
                                        std::vector<float>(begin, begin + layout_.vector_floats),
@@ -120,9 +119,8 @@ std::span<const float> Engine::logits(std::size_t row) {
   if (device_.in_place()) return {from, vocab};
   float* to = host_logits_ + row * vocab;
   fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
-        vocab * sizeof(float), static_cast<std::uint32_t>(schedule_.pieces.size() - 1));
-  compute_->record(*host_turn_);
-  host_turn_->synchronize();
+        vocab * sizeof(float), schedule_.last_piece());
+  wait_for_compute();
   return {to, vocab};
 }
 
@@ -215,13 +213,9 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
         break;
       case StepKind::kLogits: {
         model_->summarise(*compute_, top);
-        const std::size_t bytes = shape.logit_rows * sizeof(LogitsSummary);
-        device_.copy(*compute_, Direction::kToHost,
-                     reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
-                     reinterpret_cast<const std::byte*>(workspace_.summaries + shape.first_row),
-                     bytes,
-                     trace_.open_download(static_cast<std::uint32_t>(schedule_.pieces.size() - 1)));
-        other_link_bytes_ += bytes;
+        fetch(reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
+              reinterpret_cast<const std::byte*>(workspace_.summaries + shape.first_row),
+              shape.logit_rows * sizeof(LogitsSummary), schedule_.last_piece());
         break;
       }
     }
@@ -310,6 +304,11 @@ void Engine::call_host(const Work& work, Span* span) {
 void Engine::fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece) {
   device_.copy(*compute_, Direction::kToHost, to, from, bytes, trace_.open_download(piece));
   other_link_bytes_ += bytes;
+}
+
+void Engine::wait_for_compute() {
+  compute_->record(*host_turn_);
+  host_turn_->synchronize();
 }
 
 void Engine::show_rows(const RowSink& sink) const {

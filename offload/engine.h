@@ -103,6 +103,7 @@ class Engine {
   template <typename Work>
   void call_host(const Work& work, Span* span);
   void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
+  void wait_for_compute();
   void show_rows(const RowSink& sink) const;
 
   const ModelLayout& layout_;

@@ -154,7 +154,7 @@ void Replay::download_logits(const PassSize& size) {
   now_ += look * static_cast<double>(size.rows * model_.config.vocab);
   const double begin = now_;
   now_ += hardware_.to_host.seconds(size.rows * sizeof(LogitsSummary));
-  tell(Lane::kLinkDown, static_cast<std::uint32_t>(schedule_.pieces.size() - 1), begin, now_);
+  tell(Lane::kLinkDown, schedule_.last_piece(), begin, now_);
 }
 
 // When something small is on the device that is sent now: behind the copy that is on its way, and

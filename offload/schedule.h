@@ -44,6 +44,7 @@ struct Schedule {
   std::vector<bool> host_attends;   // [pieces]: behind it, with its layer's cache in host memory
   std::vector<Step> prologue;       // copies before the first pass
 
+  std::uint32_t last_piece() const { return static_cast<std::uint32_t>(pieces.size() - 1); }
   Attention attention(std::size_t unit) const;
   // Of a piece on the disk, whether those that it is read with end there; and their bytes.
   bool ends_part(std::uint32_t piece) const;

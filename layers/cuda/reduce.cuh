@@ -17,34 +17,38 @@ __device__ __forceinline__ T warp_sum(T value, int width = kWarpThreads) {
 }
 
 template <typename T>
+__device__ __forceinline__ T larger(T a, T b) {
+  return a < b ? b : a;
+}
+
+template <typename T>
 __device__ __forceinline__ T warp_max(T value) {
   for (int other = kWarpThreads / 2; other > 0; other /= 2) {
-    const T theirs = __shfl_xor_sync(kWholeWarp, value, other);
-    value = value < theirs ? theirs : value;
+    value = larger(value, __shfl_xor_sync(kWholeWarp, value, other));
   }
   return value;
+}
+
+// Each warp's `value`, which its lanes agree on, combined in the order of warps: to all threads of
+// a block of kWarps warps.
+template <int kWarps, typename T, typename Combine>
+__device__ __forceinline__ T across_warps(T value, const Combine& combine) {
+  SLUICE_SHARED(T, parts, [kWarps]);
+  if (threadIdx.x % kWarpThreads == 0) parts[threadIdx.x / kWarpThreads] = value;
+  __syncthreads();
+  T result = parts[0];
+  for (int w = 1; w < kWarps; ++w) result = combine(result, parts[w]);
+  return result;
 }
 
 // Of all threads of a block of kWarps warps, to all of them.
 template <int kWarps, typename T>
 __device__ __forceinline__ T block_sum(T value) {
-  SLUICE_SHARED(T, parts, [kWarps]);
-  value = warp_sum(value);
-  if (threadIdx.x % kWarpThreads == 0) parts[threadIdx.x / kWarpThreads] = value;
-  __syncthreads();
-  T sum = parts[0];
-  for (int w = 1; w < kWarps; ++w) sum += parts[w];
-  return sum;
+  return across_warps<kWarps>(warp_sum(value), [](T a, T b) { return a + b; });
 }
 template <int kWarps, typename T>
 __device__ __forceinline__ T block_max(T value) {
-  SLUICE_SHARED(T, parts, [kWarps]);
-  value = warp_max(value);
-  if (threadIdx.x % kWarpThreads == 0) parts[threadIdx.x / kWarpThreads] = value;
-  __syncthreads();
-  T largest = parts[0];
-  for (int w = 1; w < kWarps; ++w) largest = largest < parts[w] ? parts[w] : largest;
-  return largest;
+  return across_warps<kWarps>(warp_max(value), [](T a, T b) { return larger(a, b); });
 }
 
 }  // namespace sluice

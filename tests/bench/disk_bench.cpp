@@ -7,7 +7,6 @@
 // bytes a second that passes read over those of the plain reads, the median of the rounds, and what
 // is busy meanwhile, cores too: reading, packing and copying take time of theirs. Exit code 1 if
 // that is below 0.90 and neither link, computation nor cores (at nine tenths) bind.
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -34,15 +33,6 @@ using namespace sluice;
 constexpr std::size_t kReadBytes = 1_MiB;
 constexpr std::size_t kInFlight = 8;
 constexpr std::size_t kPasses = 4;
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 class PlainReads {
  public:
@@ -97,13 +87,13 @@ bool bench(const ModelFile& file, const ModelLayout& layout, const PlanLimits& l
     engine.feed({&feed, 1});  // what was read ahead meanwhile cost no time
     last = engine.counters();
     const std::size_t bytes = engine.disk_bytes();
-    const double cpu_begin = cpu_seconds();
+    const double cpu_begin = process_cpu_seconds();
     const double begin = now_seconds();
     for (std::size_t pass = 0; pass < kPasses; ++pass) engine.feed({&feed, 1});
     const double seconds = now_seconds() - begin;
     const double rate = static_cast<double>(engine.disk_bytes() - bytes) / seconds;
     const double cores =
-        (cpu_seconds() - cpu_begin) / seconds / std::thread::hardware_concurrency();
+        (process_cpu_seconds() - cpu_begin) / seconds / std::thread::hardware_concurrency();
     const EngineCounters now = engine.counters();
     const double disk = now.disk_seconds - last.disk_seconds;
     const double link = now.copy_seconds - last.copy_seconds;

@@ -45,6 +45,25 @@ bool chooses_alike(const TestModel& model, const Plan& plan) {
   return tolerance(model, plan) <= 1e-3;
 }
 
+struct AtSmallestLimit {
+  AtSmallestLimit(const TestModel& model, const Workload& workload, std::size_t segment_tokens)
+      : gpu(open_gpu(0)),
+        plan(smallest_plan(model, workload, segment_tokens, *gpu)),
+        engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {}) {}
+
+  static Plan smallest_plan(const TestModel& model, const Workload& workload,
+                            std::size_t segment_tokens, const Gpu& gpu) {
+    PlanLimits limits = limits_on(gpu);
+    limits.segment_tokens = segment_tokens;
+    limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
+    return model.plan(workload, limits);
+  }
+
+  std::unique_ptr<Gpu> gpu;
+  Plan plan;
+  Engine engine;
+};
+
 Generated on_sim(const TestModel& model, const PlanLimits& limits,
                  const std::vector<std::int32_t>& prompt) {
   const Plan plan = model.plan(generating(prompt.size(), kGenerated), limits);
@@ -188,12 +207,8 @@ TEST_CASE("engine on a GPU: sequences of unequal length in one batch score as th
       CAPTURE(segment);
       fake_cuda::reset({.seed = segment});
       {
-        const std::unique_ptr<Gpu> gpu = open_gpu(0);
-        PlanLimits limits = limits_on(*gpu);
-        limits.segment_tokens = segment;
-        limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
-        const Plan plan = model.plan(workload, limits);
-        Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
+        AtSmallestLimit on_gpu(model, workload, segment);
+        Engine& engine = on_gpu.engine;
         std::vector<Feed> feeds;
         for (std::size_t s = 0; s < sequences.size(); ++s) feeds.push_back({s, sequences[s]});
         AllLogits all(sequences.size());
@@ -202,7 +217,7 @@ TEST_CASE("engine on a GPU: sequences of unequal length in one batch score as th
         });
         for (std::size_t s = 0; s < sequences.size(); ++s) {
           CAPTURE(s);
-          CHECK(relative_error(all[s], truth[s]) < tolerance(model, plan));
+          CHECK(relative_error(all[s], truth[s]) < tolerance(model, on_gpu.plan));
           engine.truncate(s, 0);
         }
         const std::size_t vocab = model.layout.config.vocab;
@@ -331,19 +346,16 @@ TEST_CASE("engine on a GPU: rows and summaries are of each feed, in passes of an
     CAPTURE(segment);
     fake_cuda::reset({.seed = segment});
     {
-      const std::unique_ptr<Gpu> gpu = open_gpu(0);
-      PlanLimits limits = limits_on(*gpu);
-      limits.segment_tokens = segment;
-      limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
-      const Plan plan = model.plan(workload, limits);
-      Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
+      AtSmallestLimit on_gpu(model, workload, segment);
+      Engine& engine = on_gpu.engine;
       std::vector<Feed> feeds;
       for (std::size_t s = 0; s < sequences.size(); ++s) feeds.push_back({s, sequences[s], 1.0f});
       engine.feed(feeds);
       for (std::size_t s = 0; s < sequences.size(); ++s) {
         CAPTURE(s);
         const auto row = engine.logits(s);
-        CHECK(relative_error(row, std::span(truth[s]).last(row.size())) < tolerance(model, plan));
+        CHECK(relative_error(row, std::span(truth[s]).last(row.size())) <
+              tolerance(model, on_gpu.plan));
         check_summary(row, {-1, 1.0f}, true, engine.summary(s));
       }
     }

@@ -1,7 +1,6 @@
 #include "memory/device_sim.h"
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,15 +18,6 @@
 using namespace sluice;
 
 namespace {
-
-double process_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 std::byte* bytes_of(std::vector<int>& values) {
   return reinterpret_cast<std::byte*>(values.data());
