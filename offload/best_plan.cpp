@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kMostReplayedPieces = 6'000'000;  // some 0.15 s
 constexpr std::size_t kSmallModelUnits = 40;            // every pair of units may be tried
+constexpr std::size_t kTinyModelUnits = 12;             // and every three,
+constexpr std::size_t kTinyModelShapes = 4;             // in the fastest of shapes
 constexpr std::size_t kKept = 64;
 
 // Of plans that are as fast but for rounding, the one that streams nothing is better; and segments
@@ -89,8 +91,9 @@ void BestPlan::consider(Plan given) {
 void BestPlan::refine() {
   replayed_pieces_ = 0;
   if (plan().placement.size() <= kSmallModelUnits) {
-    for (Plan& plan : best_) {
-      while (!exhausted() && improve(plan)) {
+    for (std::size_t i = 0; i < best_.size(); ++i) {
+      const bool tiny = plan().placement.size() <= kTinyModelUnits && i < kTinyModelShapes;
+      while (!exhausted() && improve(best_[i], tiny)) {
       }
     }
     std::ranges::stable_sort(best_, {}, seconds_of);
@@ -104,26 +107,39 @@ void BestPlan::refine() {
   best_.front() = std::move(routed);
 }
 
-// By one unit on the device less, or for one that isn't.
-bool BestPlan::improve(Plan& plan) {
+// By one unit on the device less, or for one that isn't; or by two for one.
+bool BestPlan::improve(Plan& plan, bool two_for_one) {
   const Plan start = plan;
-  const auto fixed = [&](std::size_t unit) { return limits_.pin(unit) != Pin::kNone; };
+  const std::size_t units = start.placement.size();
+  const auto may_leave = [&](std::size_t unit) {
+    return start.placement[unit] == Placement::kResident && limits_.pin(unit) == Pin::kNone;
+  };
   const auto try_it = [&](Plan other) {
     count_bytes(model_, other);
     if (other.bytes.total() > limits_.most_device_bytes() || exhausted()) return;
     std::optional<Plan> tried = replayed(std::move(other));
     if (tried && seconds_of(*tried) < seconds_of(plan)) plan = std::move(*tried);
   };
-  for (std::size_t out = 0; start.slots > 0 && out < start.placement.size(); ++out) {
-    if (start.placement[out] != Placement::kResident || fixed(out)) continue;
-    Plan less = start;
-    less.placement[out] = Placement::kHost;
-    if (!limits_.resident_units) try_it(less);
-    for (std::size_t in = 0; in < start.placement.size(); ++in) {
-      if (start.placement[in] == Placement::kResident || fixed(in)) continue;
+  const auto try_each_instead = [&](const Plan& less) {
+    for (std::size_t in = 0; in < units; ++in) {
+      if (start.placement[in] == Placement::kResident || limits_.pin(in) != Pin::kNone) continue;
       Plan swapped = less;
       swapped.placement[in] = Placement::kResident;
       try_it(std::move(swapped));
+    }
+  };
+  for (std::size_t out = 0; start.slots > 0 && out < units; ++out) {
+    if (!may_leave(out)) continue;
+    Plan less = start;
+    less.placement[out] = Placement::kHost;
+    if (!limits_.resident_units) try_it(less);
+    try_each_instead(less);
+    if (!two_for_one || limits_.resident_units) continue;
+    for (std::size_t second = out + 1; second < units; ++second) {
+      if (!may_leave(second)) continue;
+      Plan two_less = less;
+      two_less.placement[second] = Placement::kHost;
+      try_each_instead(two_less);
     }
   }
   return seconds_of(plan) < seconds_of(start);

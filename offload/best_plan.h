@@ -34,7 +34,7 @@ class BestPlan {
  private:
   std::optional<Plan> replayed(Plan plan);
   void choose(Plan& plan, Schedule& schedule, RouteSizes sizes) const;
-  bool improve(Plan& plan);
+  bool improve(Plan& plan, bool two_for_one);
 
   std::size_t replayed_pieces_ = 0;
   const ModelLayout& model_;
