@@ -23,11 +23,13 @@ struct AttendBlock {
   std::size_t out_stride;
   float* scratch;  // [attend_scratch_floats(...)]
 };
-inline constexpr std::size_t kQueriesAtOnce = 4;  // that meet a page together
+inline constexpr std::size_t kTileQueries = 6;   // whose sums are held in registers
+inline constexpr std::size_t kStateFloats = 16;  // states are worked on as whole vectors
 constexpr std::size_t attend_scratch_floats(const KvLayout& layout, std::size_t queries) {
-  return kPageTokens * (layout.head_dim + layout.value_stride()) +  // keys and values
-         kQueriesAtOnce * kPageTokens * (1 + layout.groups()) +     // weights
-         queries * (layout.value_stride() + 2);                     // sums, states
+  return kPageTokens * (layout.head_dim + layout.value_stride()) +   // keys and values
+         kPageTokens * (queries + kTileQueries * layout.groups()) +  // weights
+         queries * layout.value_stride() +                           // sums
+         6 * ceil_div(queries, kStateFloats) * kStateFloats;         // states
 }
 
 struct RowKernels {
