@@ -87,7 +87,8 @@ TEST_CASE("device probe: every figure is measured, within the memory it is given
   fake_cuda::reset();
 }
 
-TEST_CASE("device probe: plans take it from the cache when asked to, of this GPU alone") {
+TEST_CASE("device probe: plans take it from the cache when asked to, of this GPU alone" *
+          doctest::test_suite("slow")) {
   const testing::TemporaryFolder folder;
   const testing::CacheHome home(folder.path().native());
   const PlannedModel planned("tinyllama-1.1b", {});
