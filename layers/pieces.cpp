@@ -86,6 +86,10 @@ std::vector<Piece> cut_unit(const std::vector<UnitInfo>& units, std::size_t inde
   return pieces;
 }
 
+Piece whole_unit(const std::vector<UnitInfo>& units, std::size_t index) {
+  return cut_unit(units, index, units[index].size_bytes).front();
+}
+
 bool ends_before_attention(const UnitInfo& unit, const Piece& piece) {
   const PanelRange& last = piece.ranges.back();
   const MatrixInfo& matrix = unit.matrices[last.matrix];

@@ -37,6 +37,9 @@ enum class Attention : std::uint8_t { kInUnit, kElsewhere };
 std::vector<Piece> cut_unit(const std::vector<UnitInfo>& units, std::size_t index,
                             std::size_t limit_bytes, Attention attention = Attention::kInUnit);
 
+// All of units[index] as one piece.
+Piece whole_unit(const std::vector<UnitInfo>& units, std::size_t index);
+
 // Whether the products that attention waits for are complete with this piece.
 bool ends_before_attention(const UnitInfo& unit, const Piece& piece);
 

@@ -98,7 +98,7 @@ Candidates::Sums Candidates::measure(std::size_t unit, bool resident) const {
   if (resident) sums.resident_bytes = align_up(info.size_bytes);
   const std::vector<Piece> pieces =
       cut_unit(model_.units, unit, resident ? info.size_bytes : slot_bytes_);
-  const Piece whole = cut_unit(model_.units, unit, info.size_bytes).front();
+  const Piece whole = whole_unit(model_.units, unit);
   for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
     const PassCount& pass = passes_.kinds[p];
     const bool skipped = info.kind == UnitKind::kHead && pass.size.rows == 0;

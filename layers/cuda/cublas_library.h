@@ -4,6 +4,8 @@
 
 #include <cublas_v2.h>
 
+#include "memory/error.h"
+
 namespace sluice {
 
 struct CublasLibrary {
@@ -26,5 +28,12 @@ struct CublasLibrary {
 // that it knows. Loaded once; never unloaded. Throws Error{kDevice} naming what was looked for and
 // how to get it.
 const CublasLibrary& cublas_library();
+
+// Throws Error{kDevice} saying what was being done and what cuBLAS says to it.
+inline void check_cublas(cublasStatus_t status, const char* doing) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw Error(ErrorKind::kDevice,
+              text(doing, ": cuBLAS says ", cublas_library().status_string(status)));
+}
 
 }  // namespace sluice

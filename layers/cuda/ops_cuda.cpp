@@ -18,12 +18,6 @@ cudaStream_t cuda(Stream& stream) {
   return static_cast<CudaStream&>(stream).handle();
 }
 
-void check_cublas(cublasStatus_t status, const char* what) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw Error(ErrorKind::kDevice,
-              text(what, ": cuBLAS says ", cublas_library().status_string(status)));
-}
-
 cudaDataType data_type(TileType type) {
   switch (type) {
     case TileType::kF16:

@@ -26,11 +26,7 @@ constexpr std::size_t kLinkCopyBytes = 64_MiB;
 constexpr std::size_t kLeastEdge = 256;
 constexpr std::size_t kMostEdge = 8192;
 
-void check_cublas(cublasStatus_t status) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw Error(ErrorKind::kDevice,
-              text("measuring the GPU: cuBLAS says ", cublas_library().status_string(status)));
-}
+constexpr const char* kMeasuring = "measuring the GPU";
 
 class Peaks {
  public:
@@ -64,16 +60,16 @@ class Peaks {
   double tensor_operations_per_second() {
     const CublasLibrary& library = cublas_library();
     cublasHandle_t handle = nullptr;
-    check_cublas(library.create(&handle));
+    check_cublas(library.create(&handle), kMeasuring);
     const std::unique_ptr<cublasContext, decltype(library.destroy)> owner(handle, library.destroy);
-    check_cublas(library.set_stream(handle, stream_.handle()));
+    check_cublas(library.set_stream(handle, stream_.handle()), kMeasuring);
     double rate = 0.0;
     for (std::size_t edge = kLeastEdge; edge <= kMostEdge && product_bytes(edge) <= bytes_;
          edge *= 2) {
       const std::size_t halves = edge * edge;
       std::byte* out = memory_.get() + 2 * halves * kHalfBytes;
       std::byte* workspace = out + halves * sizeof(float);
-      check_cublas(library.set_workspace(handle, workspace, workspace_bytes()));
+      check_cublas(library.set_workspace(handle, workspace, workspace_bytes()), kMeasuring);
       fill_halves(stream_.handle(), memory_.get(), 2 * halves);
       rate = std::max(rate, most_per_second([&](std::size_t times) {
                         for (std::size_t i = 0; i < times; ++i) multiply(handle, edge, out);
@@ -98,9 +94,10 @@ class Peaks {
     const float one = 1.0f;
     const float zero = 0.0f;
     check_cublas(cublas_library().gemm_ex(
-        handle, CUBLAS_OP_T, CUBLAS_OP_N, n, n, n, &one, memory_.get(), CUDA_R_16F, n,
-        memory_.get() + edge * edge * kHalfBytes, CUDA_R_16F, n, &zero, out, CUDA_R_32F, n,
-        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+                     handle, CUBLAS_OP_T, CUBLAS_OP_N, n, n, n, &one, memory_.get(), CUDA_R_16F, n,
+                     memory_.get() + edge * edge * kHalfBytes, CUDA_R_16F, n, &zero, out,
+                     CUDA_R_32F, n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                 kMeasuring);
   }
 
   // Of what work(repeats) returns, at as many repeats as make the run long enough.
