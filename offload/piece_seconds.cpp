@@ -106,6 +106,8 @@ PieceSeconds predict_attention(const ModelLayout& model, const ComputeRates& rat
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
+  table.device.reserve(schedule.pieces.size());
+  table.host.reserve(schedule.pieces.size());
   if (std::ranges::count(schedule.host_attends, true) > 0) {
     table.host_attention = predict_attention(model, hardware.host, plan.kv.type, size);
   }

@@ -14,6 +14,7 @@ Replay::Replay(const ModelLayout& model, const Plan& plan, const Schedule& sched
       ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
       free_(ready_.size(), 0.0),
       buffer_free_(std::max<std::size_t>(plan.disk_buffers, 1), 0.0) {
+  copies_.reserve(schedule.pieces.size() + schedule.prologue.size());
   for (const Step& step : schedule.prologue) copy(step.piece);
 }
 

@@ -31,7 +31,7 @@ Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
     const UnitInfo& info = model.units[unit];
     const bool host_attends = info.kind == UnitKind::kAttention && plan.caches_on_host(info.layer);
     schedule.unit.push_back(schedule.pieces.size());
-    schedule.whole.push_back(cut_unit(model.units, unit, model.units[unit].size_bytes).front());
+    schedule.whole.push_back(whole_unit(model.units, unit));
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes,
                                  host_attends ? Attention::kElsewhere : Attention::kInUnit)) {
       const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
@@ -74,6 +74,7 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
     return plan.by_host(unit, route) ? How::kByHost : How::kStreamed;
   };
   std::vector<Step> copies;  // of this pass, then what the next finds on its way
+  copies.reserve(schedule.pieces.size() + schedule.prologue.size());
   for (std::size_t unit = 0; unit < units; ++unit) {
     if (how(unit) != How::kStreamed) continue;
     for (std::size_t piece = schedule.unit[unit]; piece < schedule.unit[unit + 1]; ++piece) {
@@ -95,6 +96,7 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
   };
   skip_to_host_read(0);
   std::vector<Step> steps;
+  steps.reserve(2 * schedule.pieces.size() + 2);
   const auto fill_slots = [&](bool wait_for_disk = true) {
     for (; unread < plan.slots && issued < copies.size(); ++unread) {
       const std::uint32_t piece = copies[issued].piece;
