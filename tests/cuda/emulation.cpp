@@ -152,13 +152,15 @@ void run_threads(const char* name, const LaunchShape& shape,
   }
   if (const auto fault = shape_fault(shape)) return grid.violate(*fault);
   const auto count = std::uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
+  RunnerPool& pool = runners();
   release_to_others(&grid.fork);
   parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
-    auto runner = runners().borrow();
+    acquire_from_others(&grid.fork);  // the pool, the first time
+    auto runner = pool.borrow();
     for (std::size_t i = begin; i < end && !grid.abandoned; ++i) {
       runner->run(grid, block_at(grid, i, count));
     }
-    runners().give_back(std::move(runner));
+    pool.give_back(std::move(runner));
   });
   acquire_from_others(&grid.join);
 }
