@@ -29,7 +29,7 @@ constexpr std::size_t attend_scratch_floats(const KvLayout& layout, std::size_t 
   return kPageTokens * (layout.head_dim + layout.value_stride()) +   // keys and values
          kPageTokens * (queries + kTileQueries * layout.groups()) +  // weights
          queries * layout.value_stride() +                           // sums
-         6 * ceil_div(queries, kStateFloats) * kStateFloats;         // states
+         6 * align_up(queries, kStateFloats);                        // states
 }
 
 struct RowKernels {
