@@ -3,6 +3,7 @@
 #include "offload/device_probe.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "memory/clock.h"
@@ -18,6 +19,7 @@ constexpr int kRuns = 3;
 constexpr std::size_t kMostCalls = 400;
 constexpr double kWarmUpSeconds = 0.1;  // until clocks are up
 constexpr double kSlowSeconds = 1e-3;   // of the small layer; a GPU takes a tenth of that
+constexpr int kLayers = 5;
 
 // As models of eight billion weights have it, but for fewer key heads, as larger ones have them.
 DeviceLayerShape usual_shape() {
@@ -56,10 +58,16 @@ class DeviceProbe {
   DeviceProbe(Device& device, Ops& ops, const DeviceLayerShape& shape, std::byte* memory)
       : layer_(device, ops, shape, memory, kDeviceProbeBytes) {}
 
-  // Of a layer's products, of as many tokens as there are.
+  // Of a layer's products, of as many tokens as there are; not of a moment at which this thread
+  // had no core.
   double layer_seconds() {
     layer_.set_precision(Precision::kNormal);
-    return time([&] { layer_.products(DeviceLayer::kUsualType, DeviceLayer::kMostTokens); });
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < kLayers; ++i) {
+      least = std::min(
+          least, time([&] { layer_.products(DeviceLayer::kUsualType, DeviceLayer::kMostTokens); }));
+    }
+    return least;
   }
 
   double turn_seconds() {
