@@ -18,6 +18,7 @@ void refuse_fixed(const PlacementOptions& on) {
   note("--ctx", on.context_tokens.has_value());
   note("--host-units", on.host_units.has_value() || on.host_units_auto);
   note("--host-cache", on.host_cache_layers.has_value() || on.host_cache_auto);
+  note("--cache-slots", on.cache_slots.has_value());
   note("--place", !on.place.empty());
   note("--resident", on.resident_units.has_value());
   note("--kv-types", !on.kv_types.empty());

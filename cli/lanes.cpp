@@ -58,6 +58,9 @@ Timeline PassPredictor::of(std::span<const TracedPass> ran) const {
 
 std::string PassPredictor::name(const TraceEntry& entry) const {
   const UnitInfo& unit = model_.units[piece(entry).unit];
+  if (entry.cache) {
+    return (entry.lane == Lane::kCompute ? "attending in " : "cache of ") + unit.name();
+  }
   if (entry.lane != Lane::kLinkDown) return unit.name();
   return unit.kind == UnitKind::kHead ? "logits" : "activations for " + unit.name();
 }

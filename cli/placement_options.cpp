@@ -112,9 +112,14 @@ void add_placement(CLI::App& app, PlacementOptions& o, RawPlacement& raw) {
       ->type_name("N|auto");
   app.add_option(
          "--host-cache", raw.host_cache,
-         "Layers whose keys and values stay in host memory, where the CPU attends to them;\n"
-         "auto: as many as pay, or as have to (default: auto where it computes units)")
+         "Layers whose keys and values stay in host memory; auto: as many as pay, or as have to\n"
+         "(default: auto where the CPU computes units)")
       ->type_name("N|auto");
+  app.add_option("--cache-slots", o.cache_slots,
+                 "Buffers through which they come to the device in passes where that is faster\n"
+                 "than the CPU attending to them; 0: it always attends (default: what pays)")
+      ->check(CLI::Range(std::size_t{0}, kMaxSlotsOption))
+      ->type_name("N");
   app.add_option("--place", o.place,
                  "Where some units are: attn, ffn, head, * or, by layers, attn.7, ffn.0-9, ffn.*;\n"
                  "= resident, stream or (ffn in small passes) host. Later ones win")

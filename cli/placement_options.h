@@ -34,6 +34,7 @@ struct PlacementOptions {
   bool host_units_auto = false;  // as many as pay
   std::optional<std::size_t> host_cache_layers;
   bool host_cache_auto = false;
+  std::optional<std::size_t> cache_slots;
   std::vector<std::string> place;  // "ffn.0-9=host": cli/placement_pins.h
   std::optional<std::size_t> resident_units;
   std::string plan_file;         // which says all of this; empty: none

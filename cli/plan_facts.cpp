@@ -38,14 +38,21 @@ std::string line(const std::string& what, const std::string& told) {
 std::string print_routes(const Plan& plan) {
   std::string out;
   for (const Route& route : plan.routes) {
+    if (!route.takes_units()) continue;
     const auto units = std::ranges::count(route.by_host, true);
     out += out.empty() ? text(units, " units in passes of up to ", route.tokens, " tokens")
                        : text(", ", units, " up to ", route.tokens);
   }
   if (!out.empty()) out = line("host computes", out);
   if (plan.host_kv.layers == 0) return out;
-  return out + line("host attends", text(plan.host_kv.layers, " of ",
-                                         plan.kv.layers + plan.host_kv.layers, " layers"));
+  const std::size_t tokens = plan.host_attended_tokens();
+  if (tokens > 0) {
+    const std::string passes =
+        plan.cache_slots == 0 ? "" : text(", in passes of up to ", tokens, " tokens");
+    out += line("host attends", text(plan.host_kv.layers, " of ",
+                                     plan.kv.layers + plan.host_kv.layers, " layers", passes));
+  }
+  return out;
 }
 
 std::string print_goal(const PlanFacts& facts) {
@@ -102,7 +109,9 @@ std::string describe_kind(const Plan& plan) {
   std::string segments = text("segments of ", plan.segment_tokens, " tokens");
   if (plan.host_kv.layers > 0) {
     const std::size_t layers = plan.host_kv.layers;
-    segments += text(", ", layers, layers == 1 ? " layer" : " layers", " attended by the host");
+    segments += text(", ", layers, layers == 1 ? " layer" : " layers",
+                     plan.cache_slots > 0 ? " with caches in host memory, streamed for prompts"
+                                          : " attended by the host");
   }
   if (plan.slots == 0) return text("nothing streamed, ", segments);
   const std::size_t by_host = plan.host_units(plan.workload.sequences);

@@ -28,15 +28,16 @@ struct NamedBytes {
   const char* name;
   std::size_t PlanBytes::*bytes;
 };
-constexpr std::array<NamedBytes, 9> kBytes = {{{"vectors", &PlanBytes::vectors},
-                                               {"resident", &PlanBytes::resident},
-                                               {"slots", &PlanBytes::slots},
-                                               {"kv", &PlanBytes::kv},
-                                               {"input", &PlanBytes::input},
-                                               {"activations", &PlanBytes::activations},
-                                               {"logits", &PlanBytes::logits},
-                                               {"scratch", &PlanBytes::scratch},
-                                               {"context", &PlanBytes::context}}};
+constexpr std::array<NamedBytes, 10> kBytes = {{{"vectors", &PlanBytes::vectors},
+                                                {"resident", &PlanBytes::resident},
+                                                {"slots", &PlanBytes::slots},
+                                                {"kv", &PlanBytes::kv},
+                                                {"cache_slots", &PlanBytes::cache_slots},
+                                                {"input", &PlanBytes::input},
+                                                {"activations", &PlanBytes::activations},
+                                                {"logits", &PlanBytes::logits},
+                                                {"scratch", &PlanBytes::scratch},
+                                                {"context", &PlanBytes::context}}};
 
 Workload read_workload(const std::string& file, const Json& json) {
   const PlanFields fields(
@@ -68,16 +69,22 @@ std::vector<Placement> read_placement(const PlanFields& fields, std::size_t unit
   return placement;
 }
 
-Route read_route(const PlanFields& plan, const Json& json, const ModelLayout& layout,
-                 const std::vector<Placement>& placement, std::size_t least_tokens) {
-  const PlanFields fields(plan.where() + ": route", json, {"tokens", "by_host"});
+Route read_route(const PlanFields& plan_fields, const Json& json, const ModelLayout& layout,
+                 const Plan& plan) {
+  const PlanFields fields(plan_fields.where() + ": route", json,
+                          {"tokens", "by_host", "host_attends"});
+  const std::size_t least_tokens = plan.routes.empty() ? 1 : plan.routes.back().tokens + 1;
   Route route{.tokens = fields.count("tokens", least_tokens, kMostHostTokens),
-              .by_host = std::vector<bool>(layout.units.size())};
+              .by_host = std::vector<bool>(layout.units.size()),
+              .host_attends = fields.flag("host_attends")};
+  if (route.host_attends && plan.cache_slots == 0) {
+    fields.fail("has host_attends true; without cache slots the host attends in every pass");
+  }
   std::size_t next = 0;
   for (const Json& one : fields.array("by_host")) {
     if (next == layout.units.size()) fields.fail("has more units by_host than the model");
     const std::size_t unit = read_count(fields, "by_host", one, next, layout.units.size() - 1);
-    if (!is_outside(placement[unit]) || layout.units[unit].kind != UnitKind::kFeedForward) {
+    if (!is_outside(plan.placement[unit]) || layout.units[unit].kind != UnitKind::kFeedForward) {
       fields.fail(
           text("has by_host ", unit, ", ", layout.units[unit].name(),
                "; the host computes feed-forward units in host memory or on the disk alone"));
@@ -129,8 +136,8 @@ void check_device(const PlanFields& fields, const Plan& plan, std::string_view d
 // The file's sizes have to be what count_bytes makes of the rest.
 void check_bytes(const std::string& file, const Json& json, const ModelLayout& layout, Plan& plan) {
   const PlanFields fields(file + ": bytes", json,
-                          {"vectors", "resident", "slots", "kv", "input", "activations", "logits",
-                           "scratch", "context", "total"});
+                          {"vectors", "resident", "slots", "kv", "cache_slots", "input",
+                           "activations", "logits", "scratch", "context", "total"});
   const std::size_t layers = plan.kv.layers + plan.host_kv.layers;
   const std::size_t page_bytes = std::max<std::size_t>(1, layers * plan.kv.page_bytes());
   if (plan.kv.pages > kMostBytes / page_bytes) {
@@ -196,6 +203,7 @@ Json plan_json(const ModelLayout& layout, const Plan& plan) {
       {"disk_buffers", plan.disk_buffers},
       {"disk_buffer_bytes", plan.disk_buffer_bytes},
       {"host_cache_layers", plan.host_kv.layers},
+      {"cache_slots", plan.cache_slots},
       {"kv_type", kv_type_name(plan.kv.type)},
       {"precision", precision_name(plan.precision)},
       {"placement", Json::array()},
@@ -214,7 +222,8 @@ Json plan_json(const ModelLayout& layout, const Plan& plan) {
     for (std::size_t unit = 0; unit < route.by_host.size(); ++unit) {
       if (route.by_host[unit]) by_host.push_back(unit);
     }
-    json["routes"].push_back({{"tokens", route.tokens}, {"by_host", by_host}});
+    json["routes"].push_back(
+        {{"tokens", route.tokens}, {"by_host", by_host}, {"host_attends", route.host_attends}});
   }
   for (const NamedBytes& named : kBytes) json["bytes"][named.name] = plan.bytes.*named.bytes;
   json["bytes"]["total"] = plan.bytes.total();
@@ -239,11 +248,11 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
               kFormatVersion, ": make the plan anew"));
   }
   const PlanFields fields(
-      file, root,
-      {"sluice_plan", "sluice_version", "model", "device", "workload", "limit_bytes",
-       "segment_tokens", "slots", "slot_bytes", "host_limit_bytes", "disk_buffers",
-       "disk_buffer_bytes", "host_cache_layers", "kv_type", "precision", "placement", "routes",
-       "bytes", "predicted"});
+      file, root, {"sluice_plan",       "sluice_version",   "model",          "device",
+                   "workload",          "limit_bytes",      "segment_tokens", "slots",
+                   "slot_bytes",        "host_limit_bytes", "disk_buffers",   "disk_buffer_bytes",
+                   "host_cache_layers", "cache_slots",      "kv_type",        "precision",
+                   "placement",         "routes",           "bytes",          "predicted"});
   check_fingerprint(file, fields.value("model"), layout);
   const ModelConfig& c = layout.config;
   const std::string_view device = kDevices[fields.word("device", {"cpu", "sim", "cuda"})];
@@ -262,6 +271,7 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
              .head_dim = c.head_dim,
              .pages = plan.workload.cache_pages()};
   plan.cache_on_host(fields.count("host_cache_layers", 0, c.layers));
+  plan.cache_slots = fields.count("cache_slots", 0, plan.host_kv.layers);
   plan.precision = fields.word("precision", {precision_name(Precision::kNormal),
                                              precision_name(Precision::kHigh)}) == 0
                        ? Precision::kNormal
@@ -271,8 +281,7 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
   check_slots(fields, layout, plan);
   read_disk_buffers(fields, plan);
   for (const Json& route : fields.array("routes")) {
-    const std::size_t least = plan.routes.empty() ? 1 : plan.routes.back().tokens + 1;
-    plan.routes.push_back(read_route(fields, route, layout, plan.placement, least));
+    plan.routes.push_back(read_route(fields, route, layout, plan));
   }
   check_bytes(file, fields.value("bytes"), layout, plan);
   plan.predicted = read_prediction(file, fields.value("predicted"));

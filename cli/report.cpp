@@ -49,6 +49,14 @@ std::string cache_layers(const Plan& plan, const KvLayout& kv) {
   return text(kv.layers, " of ", plan.kv.layers + plan.host_kv.layers, " layers");
 }
 
+// To caches in host memory.
+std::string who_attends(const Plan& plan) {
+  const std::size_t tokens = plan.host_attended_tokens();
+  if (plan.cache_slots == 0) return "where the host attends";
+  if (tokens == 0) return "streamed";
+  return text("where the host attends in passes of up to ", tokens, " tokens; else streamed");
+}
+
 std::string what_binds(const EngineCounters& counters) {
   const double most =
       std::max({counters.disk_seconds, counters.copy_seconds, counters.compute_seconds});
@@ -90,6 +98,11 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
              text(w.sequences, w.sequences == 1 ? " sequence of " : " sequences of ",
                   w.context_tokens, " tokens, ", kv_type_name(plan.kv.type),
                   plan.host_kv.layers == 0 ? "" : text(", ", cache_layers(plan, plan.kv))));
+  if (plan.cache_slots > 0) {
+    out += row("cache slots", b.cache_slots,
+               text(plan.cache_slots, " of ", print_bytes(plan.host_kv.layer_bytes()),
+                    ", for keys and values in host memory"));
+  }
   out += row("activations", b.activations,
              text("segments of ", plan.segment_tokens, " tokens, ", precision_name(plan.precision),
                   " precision"));
@@ -117,7 +130,7 @@ std::string print_plan(const ModelLayout& layout, const Plan& plan, std::string_
   }
   if (h.cache > 0) {
     out += row("keys and values", h.cache,
-               text(cache_layers(plan, plan.host_kv), ", where the host attends"));
+               text(cache_layers(plan, plan.host_kv), ", ", who_attends(plan)));
   }
   if (h.work > 0) out += row("the host's computing", h.work, "");
   out += row("inputs and logits", h.staging, "");
@@ -145,8 +158,8 @@ std::string print_report(const LoadedModel& model, const ModelLayout& layout, co
   out += text(", peak ", print_bytes(plan.bytes.total()), "\n");
   out += text("weights    ", where_weights_are(layout, plan), "\n");
   if (plan.host_kv.layers > 0) {
-    out += text("cache      the host attends in ", cache_layers(plan, plan.host_kv), ", ",
-                print_bytes(plan.host_bytes.cache), "\n");
+    out += text("cache      ", cache_layers(plan, plan.host_kv), " in host memory, ",
+                print_bytes(plan.host_bytes.cache), ", ", who_attends(plan), "\n");
   }
   out += format("prompt     %zu tokens in %.3f s, %.1f tokens/s\n", f.prompt_tokens,
                 f.prefill_seconds, per_second(f.prompt_tokens, f.prefill_seconds));
@@ -184,6 +197,7 @@ std::string print_stats(const LoadedModel& model, const ModelLayout& layout, con
   json["streamed_units"] = units.streamed;
   json["host_units"] = units.host;
   json["host_cache_layers"] = plan.host_kv.layers;
+  json["cache_slots"] = plan.cache_slots;
   json["disk_units"] = units.disk;
   json["disk_bytes_per_pass"] = plan.disk_bytes(layout);
   json["slots"] = plan.slots;

@@ -133,6 +133,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                    .host_computes = host_takes_units || attends_alone,
                    .host_units = attends_alone ? 0 : options.host_units,
                    .host_cache_layers = options.host_cache_layers,
+                   .cache_slots = options.cache_slots,
                    .host_bytes = options.ram_bytes};
   if (target.planned && !options.ram_bytes) target.limits.host_bytes = target.planned->host_bytes();
   apply_pins(options.place, options.resident_units, layout, target.limits);
@@ -164,6 +165,7 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
   if (options.slots) refuse("--slots", kInPlace);
   if (options.host_units || options.host_units_auto) refuse("--host-units", kInPlace);
   if (options.host_cache_layers || options.host_cache_auto) refuse("--host-cache", kInPlace);
+  if (options.cache_slots) refuse("--cache-slots", kInPlace);
   if (!options.place.empty()) refuse("--place", kInPlace);
   if (options.resident_units) refuse("--resident", kInPlace);
   if (options.ram_bytes) refuse("--ram", kInPlace);

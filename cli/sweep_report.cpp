@@ -45,6 +45,7 @@ Json point_json(const SweepSeries& series, const SweepPoint& point) {
   add("streamed_units", [](const Plan& p) { return count_units(p).streamed; });
   add("host_units", [](const Plan& p) { return count_units(p).host; });
   add("host_cache_layers", [](const Plan& p) { return p.host_kv.layers; });
+  add("cache_slots", [](const Plan& p) { return p.cache_slots; });
   add("resident_bytes", [](const Plan& p) { return p.bytes.resident; });
   add("streamed_bytes_per_pass", [&](const Plan&) { return point.streamed_bytes; });
   add("host_bytes", [&](const Plan&) { return point.host_bytes; });

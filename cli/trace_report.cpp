@@ -81,7 +81,8 @@ void add_spans(EventList& events, const PassPredictor& predictor, int process,
     const UnitInfo& unit = predictor.model().units[piece.unit];
     const bool by_host = e.lane == Lane::kHost && unit.kind != UnitKind::kAttention;
     if (by_host) details["bytes"] = unit.size_bytes;
-    if (e.lane == Lane::kCompute || e.lane == Lane::kLink) details["bytes"] = piece.size_bytes;
+    const bool weights = !e.cache && (e.lane == Lane::kCompute || e.lane == Lane::kLink);
+    if (weights) details["bytes"] = piece.size_bytes;
     events.add(span_event(predictor.name(e), process,
                           thread_of(static_cast<std::size_t>(row - kLanes.begin())),
                           from_zero(e.span), std::move(details)));

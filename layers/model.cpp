@@ -66,9 +66,10 @@ WorkspaceSizes workspace_sizes(const ModelLayout& model, Precision precision,
   const std::size_t rows = std::max(largest.tokens, largest.logit_rows);
   const std::size_t widest = std::max({c.width, c.query_width(), c.feed_forward});
   std::array<std::size_t, kActivationForms> bytes{};
+  const std::array<bool, kActivationForms> taken = model.forms(precision);
   for (std::size_t i = 0; i < kActivationForms; ++i) {
     const auto form = static_cast<ActivationForm>(i);
-    if (!model.takes(form, precision)) continue;
+    if (!taken[i]) continue;
     bytes[i] = rows * activation_row_bytes(form, align_up(widest, kActivationGroup));
   }
   const std::size_t mixing_floats =
@@ -160,7 +161,7 @@ void Model::after(Stream& stream, std::size_t index, MatrixRole role) {
   const UnitInfo& unit = layout_.units[index];
   switch (role) {
     case MatrixRole::kValue:
-      if (workspace_.kv[unit.layer] != nullptr) attend(stream, index);
+      if (std::byte* kv = workspace_.kv[unit.layer]) attend(stream, index, kv);
       break;
     case MatrixRole::kOutput:
       add_bias(stream, unit.layer, VectorRole::kOutputBias);
@@ -240,11 +241,11 @@ void Model::summarise(Stream& stream, bool top) {
                           .out = workspace_.summaries + shape_.first_row});
 }
 
-void Model::attend(Stream& stream, std::size_t index) {
+void Model::attend(Stream& stream, std::size_t index, std::byte* pages) {
   const ModelConfig& c = layout_.config;
   const UnitInfo& unit = layout_.units[index];
   const std::size_t layer = unit.layer;
-  const KvView kv{workspace_.kv_layout, workspace_.kv[layer]};
+  const KvView kv{workspace_.kv_layout, pages};
   ops_.rotate(stream, {.qkv = workspace_.mixing,
                        .heads = c.heads,
                        .rope_dims = c.rope_dims,

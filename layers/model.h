@@ -68,7 +68,7 @@ struct Workspace {
   float* logits;             // [rows, vocab]
   LogitsSummary* summaries;  // [rows]
   float* vectors;            // the model's norm weights and biases
-  // [layers]: where each one's part of the pages begins; null: it is attended elsewhere.
+  // [layers]: where each one's part of the pages begins; null: it is attended apart from its unit.
   std::vector<std::byte*> kv;
   KvLayout kv_layout;
 };
@@ -93,8 +93,9 @@ class Model {
   void summarise(Stream& stream, bool top);
 
   // Rotates the rows of a pass, stores keys and values, attends, for the layer of an attention
-  // unit. Running that unit's pieces does it where the layer's pages are here.
-  void attend(Stream& stream, std::size_t unit);
+  // unit, whose part of the pages begins at `kv`. Running that unit's pieces does it where
+  // Workspace::kv has them.
+  void attend(Stream& stream, std::size_t unit, std::byte* kv);
   // What that begins with, and what it leaves: rows for the pass's tokens, laid out alike wherever
   // they are computed.
   std::span<std::byte> mixed_rows() const;

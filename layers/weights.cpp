@@ -163,13 +163,14 @@ std::size_t ModelLayout::units_bytes() const {
   return total;
 }
 
-bool ModelLayout::takes(ActivationForm form, Precision precision) const {
+std::array<bool, kActivationForms> ModelLayout::forms(Precision precision) const {
+  std::array<bool, kActivationForms> taken{};
   for (const UnitInfo& unit : units) {
     for (const MatrixInfo& m : unit.matrices) {
-      if (activation_form(m.type(), precision) == form) return true;
+      taken[static_cast<std::size_t>(activation_form(m.type(), precision))] = true;
     }
   }
-  return false;
+  return taken;
 }
 
 Precision default_precision(const ModelLayout& model) {

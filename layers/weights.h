@@ -72,8 +72,11 @@ struct ModelLayout {
   bool tied = false;  // the head is the embedding
 
   std::size_t units_bytes() const;
-  // Whether any matrix takes activations in this form.
-  bool takes(ActivationForm form, Precision precision) const;
+  // The forms in which any matrix takes activations: [form].
+  std::array<bool, kActivationForms> forms(Precision precision) const;
+  bool takes(ActivationForm form, Precision precision) const {
+    return forms(precision)[static_cast<std::size_t>(form)];
+  }
 };
 
 // High for small models, whose speed isn't the concern; normal for others. The model alone decides,

@@ -26,7 +26,8 @@ double seconds_of(const Plan& plan) {
 
 bool same_shape(const Plan& a, const Plan& b) {
   return a.segment_tokens == b.segment_tokens && a.slots == b.slots &&
-         a.slot_bytes == b.slot_bytes && a.host_kv.layers == b.host_kv.layers;
+         a.slot_bytes == b.slot_bytes && a.host_kv.layers == b.host_kv.layers &&
+         a.cache_slots == b.cache_slots;
 }
 
 }  // namespace
@@ -40,7 +41,7 @@ std::optional<Plan> BestPlan::runner_up() const {
     // Slots that nothing is streamed through make no other plan.
     if (p.slots > 0 && std::ranges::none_of(p.placement, is_outside)) return false;
     return p.slots != plan().slots || p.segment_tokens != plan().segment_tokens ||
-           p.host_kv.layers != plan().host_kv.layers;
+           p.host_kv.layers != plan().host_kv.layers || p.cache_slots != plan().cache_slots;
   });
   return other == best_.end() ? std::nullopt : std::optional(*other);
 }
@@ -56,8 +57,9 @@ std::optional<Plan> BestPlan::replayed(Plan plan) {
   plan.routes.clear();
   if (!fit_host(model_, plan, limits_.host_bytes)) return std::nullopt;
   Schedule schedule = make_schedule(model_, plan);
-  replayed_pieces_ += schedule.pieces.size() * (limits_.host_computes ? 40 : 6);
-  if (limits_.host_computes) {
+  const bool has_routes = limits_.host_computes || plan.cache_slots > 0;
+  replayed_pieces_ += schedule.pieces.size() * (has_routes ? 40 : 6);
+  if (has_routes) {
     choose(plan, schedule, RouteSizes::kOfWorkload);
     if (!fit_host(model_, plan, limits_.host_bytes)) {
       if (!limits_.may_stream_all()) return std::nullopt;
@@ -98,7 +100,7 @@ void BestPlan::refine() {
     }
     std::ranges::stable_sort(best_, {}, seconds_of);
   }
-  if (!limits_.host_computes || plan().slots == 0) return;
+  if (plan().cache_slots == 0 && (!limits_.host_computes || plan().slots == 0)) return;
   Plan routed = plan();
   Schedule schedule = make_schedule(model_, routed);
   choose(routed, schedule, RouteSizes::kAll);

@@ -1,9 +1,11 @@
 #include "offload/budgeter.h"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "memory/error.h"
@@ -26,8 +28,13 @@ struct Shape {
   std::shared_ptr<const Candidates> candidates;
 };
 struct Streaming {
-  std::shared_ptr<const Shape> shape;
+  const Shape* shape;
   Candidate candidate;
+};
+// What a search enumerates: shapes, and the candidates of each that may be fastest.
+struct Choices {
+  std::deque<Shape> shapes;
+  std::vector<Streaming> streaming;
 };
 
 class Search {
@@ -66,7 +73,12 @@ class Search {
       std::optional<Plan> plan = resident_within(segment);
       if (!plan) continue;
       const bool as_can_be = plan->host_kv.layers == fewest_caches;
-      best.consider(*std::move(plan));
+      for (const std::size_t cache_slots : cache_slot_counts(limits_, plan->host_kv.layers)) {
+        Plan other = *plan;
+        other.cache_slots = cache_slots;
+        count_bytes(model_, other);
+        if (fits(other)) best.consider(std::move(other));
+      }
       if (as_can_be && best.found()) break;  // shorter segments only save memory
     }
     if (limits_.in_place) return {best.plan(), std::nullopt};
@@ -75,7 +87,7 @@ class Search {
         best.plan().host_kv.layers == fewest_caches) {
       return {best.plan(), std::nullopt};
     }
-    consider(all_streaming(hardware), best);
+    consider_all_streaming(hardware, best);
     if (best.found()) {
       try_other_caches(hardware, best);
     } else {
@@ -176,6 +188,7 @@ class Search {
                .head_dim = c.head_dim,
                .pages = workload_.cache_pages()};
     plan.cache_on_host(host_caches);
+    plan.cache_slots = cache_slot_counts(limits_, host_caches).front();
     plan.precision = limits_.precision.value_or(default_precision(model_));
     plan.placement.assign(model_.units.size(), Placement::kHost);
     return plan;
@@ -190,30 +203,39 @@ class Search {
   }
 
   // Every choice of slots, of caches and of units beside them that leaves no room for another unit.
-  std::vector<Streaming> all_streaming(const Hardware& hardware) const {
-    std::vector<Streaming> all;
+  // Once segments of one length have been gone through, what is slower than the best is left out.
+  void consider_all_streaming(const Hardware& hardware, BestPlan& best) const {
+    Choices all;
     for (const std::size_t segment : segments(kLongestSegmentTokens)) {
+      Plan plan = blank(segment, 0);
+      count_bytes(model_, plan);
+      const std::size_t before = all.streaming.size();
       for (const std::size_t slot_bytes : slot_sizes(model_)) {
+        plan.slot_bytes = slot_bytes;
         std::shared_ptr<const Candidates> candidates;
         for (const std::size_t host_caches : few_host_caches(model_, limits_)) {
-          for (const std::size_t slots : slot_counts(limits_)) {
-            Plan plan = blank(segment, host_caches);
-            plan.slots = slots;
-            plan.slot_bytes = slot_bytes;
-            if (!add_streaming(std::move(plan), hardware, candidates, all)) break;
+          plan.cache_on_host(host_caches);
+          for (const std::size_t cache_slots : cache_slot_counts(limits_, host_caches)) {
+            plan.cache_slots = cache_slots;
+            for (const std::size_t slots : slot_counts(limits_)) {
+              plan.slots = slots;
+              count_slots(plan);
+              if (!add_streaming(plan, hardware, best, candidates, all)) break;
+            }
           }
         }
       }
+      const std::span<const Streaming> added = std::span(all.streaming).subspan(before);
+      if (!added.empty()) best.consider(make(*std::ranges::min_element(added, {}, seconds_of)));
     }
-    return all;
+    consider(all, best);
   }
 
-  // Those of one shape. `candidates` are made for the first with its segments and size of slots.
-  // False where its slots alone pass the limit.
-  bool add_streaming(Plan plan, const Hardware& hardware,
-                     std::shared_ptr<const Candidates>& candidates,
-                     std::vector<Streaming>& all) const {
-    count_bytes(model_, plan);
+  // Those of one shape, whose bytes have been counted but for what the host takes. `candidates` are
+  // made for the first with its segments and size of slots. False where its slots alone pass the
+  // limit.
+  bool add_streaming(const Plan& plan, const Hardware& hardware, const BestPlan& best,
+                     std::shared_ptr<const Candidates>& candidates, Choices& all) const {
     const std::size_t used = plan.bytes.total();
     if (used > limits_.most_device_bytes()) return false;
     if (!candidates) {
@@ -223,11 +245,12 @@ class Search {
     // A prompt finds its slots full: so much of its copies is for free.
     const double ahead_seconds =
         static_cast<double>(plan.slots) * hardware.to_device.seconds(plan.slot_bytes);
-    const std::size_t host_caches = plan.host_kv.layers;
-    const auto shape = std::make_shared<const Shape>(std::move(plan), candidates);
-    for (Candidate c : candidates->within(limits_.most_device_bytes() - used, host_caches)) {
+    const HostCaches caches{plan.host_kv.layers, plan.cache_slots > 0};
+    const Shape& shape = all.shapes.emplace_back(Shape{plan, candidates});
+    for (Candidate c : candidates->within(limits_.most_device_bytes() - used, caches)) {
       c.seconds -= ahead_seconds;
-      all.push_back({shape, c});
+      if (best.found() && c.seconds >= best.seconds()) continue;
+      all.streaming.push_back({&shape, c});
     }
     return true;
   }
@@ -243,26 +266,31 @@ class Search {
         Plan plan = blank(best.plan().segment_tokens, more ? middle + step : middle - step);
         plan.slots = best.plan().slots;
         plan.slot_bytes = best.plan().slot_bytes;
-        std::vector<Streaming> streaming;
+        plan.cache_slots = std::min(best.plan().cache_slots, plan.host_kv.layers);
+        count_bytes(model_, plan);
+        Choices choices;
         candidates.reset();
-        add_streaming(std::move(plan), hardware, candidates, streaming);
-        consider(std::move(streaming), best);
+        add_streaming(plan, hardware, best, candidates, choices);
+        consider(choices, best);
       }
     }
   }
 
   // The most promising of every shape first, then all others.
-  void consider(std::vector<Streaming> streaming, BestPlan& best) const {
-    std::ranges::stable_sort(streaming, {}, [](const Streaming& s) { return s.candidate.seconds; });
+  void consider(Choices& choices, BestPlan& best) const {
+    std::vector<Streaming>& streaming = choices.streaming;
+    std::ranges::stable_sort(streaming, {}, seconds_of);
     std::map<const Shape*, std::size_t> tried;
     for (const bool others : {false, true}) {
       tried.clear();
       for (const Streaming& s : streaming) {
         if (best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds())) break;
-        if ((tried[s.shape.get()]++ < kTriedFirst) != others) best.consider(make(s));
+        if ((tried[s.shape]++ < kTriedFirst) != others) best.consider(make(s));
       }
     }
   }
+
+  static double seconds_of(const Streaming& streaming) { return streaming.candidate.seconds; }
 
   Plan make(const Streaming& streaming) const {
     Plan plan = streaming.shape->blank;

@@ -43,7 +43,9 @@ Candidates::Candidates(const ModelLayout& model, const PlanLimits& limits, const
       pinned_resident_(model.units.size()) {
   for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
     const PassCount& pass = passes.kinds[p];
-    if (pass.count > 0) host_cache_seconds_[p] = host_cache_seconds(plan, pass.size);
+    if (pass.count == 0) continue;
+    host_cache_seconds_[p] = host_cache_seconds(plan, pass.size);
+    copied_cache_seconds_[p] = cache_traffic(plan.kv, hardware, pass.size).up_seconds;
   }
   std::array<std::vector<std::size_t>, kKinds> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
@@ -132,7 +134,7 @@ double Candidates::host_cache_seconds(const Plan& plan, const PassSize& size) co
 }
 
 // In each pass the longer of copying and computing, with as much of it the host's as evens them.
-double Candidates::estimate(const Candidate& candidate, std::size_t host_caches) const {
+double Candidates::estimate(const Candidate& candidate, HostCaches caches) const {
   Sums sums = pinned_;
   const std::array<std::size_t, kKinds> counts = {candidate.attention, candidate.feed_forward,
                                                   candidate.head ? std::size_t{1} : 0};
@@ -141,23 +143,30 @@ double Candidates::estimate(const Candidate& candidate, std::size_t host_caches)
   }
   double seconds = 0.0;
   for (std::size_t p = 0; p < WorkloadPasses::kKinds; ++p) {
-    const double attending = static_cast<double>(host_caches) * host_cache_seconds_[p];
-    sums.device[p] += attending;
-    sums.by_host[p] += attending;
-    const double more = sums.by_host[p] - sums.device[p];
-    double share = 0.0;
-    if (sums.host_link[p] > 0.0) {
-      share = more <= 0.0 ? 1.0 : (sums.link[p] - sums.device[p]) / (sums.host_link[p] + more);
-      share = std::clamp(share, 0.0, 1.0);
-    }
-    const double pass =
-        std::max(sums.link[p] - share * sums.host_link[p], sums.device[p] + share * more);
+    const auto layers = static_cast<double>(caches.layers);
+    const double attending = layers * host_cache_seconds_[p];
+    const double copying = layers * copied_cache_seconds_[p];
+    double pass = pass_seconds(sums, p, attending, 0.0);
+    if (caches.slots) pass = std::min(pass, pass_seconds(sums, p, 0.0, copying));
     seconds += pass * static_cast<double>(passes_.kinds[p].count);
   }
   return seconds;
 }
 
-std::vector<Candidate> Candidates::within(std::size_t room_bytes, std::size_t host_caches) const {
+// With so much for the device, and for the link, beside units.
+double Candidates::pass_seconds(const Sums& sums, std::size_t p, double attending, double copying) {
+  const double device = sums.device[p] + attending;
+  const double link = sums.link[p] + copying;
+  const double more = sums.by_host[p] - sums.device[p];
+  double share = 0.0;
+  if (sums.host_link[p] > 0.0) {
+    share = more <= 0.0 ? 1.0 : (link - device) / (sums.host_link[p] + more);
+    share = std::clamp(share, 0.0, 1.0);
+  }
+  return std::max(link - share * sums.host_link[p], device + share * more);
+}
+
+std::vector<Candidate> Candidates::within(std::size_t room_bytes, HostCaches caches) const {
   const auto& [attention, feed_forward, head] = kinds_;
   const auto bytes = [](const Kind& kind, std::size_t count) {
     return kind.sums[count].resident_bytes;
@@ -165,24 +174,21 @@ std::vector<Candidate> Candidates::within(std::size_t room_bytes, std::size_t ho
   std::vector<Candidate> found;
   const auto pinned = static_cast<std::size_t>(std::ranges::count(pinned_resident_, true));
   for (std::size_t h = 0; h <= head.order.size(); ++h) {
+    std::size_t a = attention.order.size();  // fewer and fewer have room
     for (std::size_t f = 0; f <= feed_forward.order.size(); ++f) {
       const std::size_t base = pinned_.resident_bytes + bytes(head, h) + bytes(feed_forward, f);
       if (base > room_bytes) break;
-      std::size_t a = 0;
       if (limits_.resident_units) {
         if (pinned + f + h > *limits_.resident_units) break;
         a = *limits_.resident_units - pinned - f - h;
         if (a > attention.order.size() || base + bytes(attention, a) > room_bytes) continue;
       } else {
-        const auto fits = [&](std::size_t count) {
-          return base + bytes(attention, count) <= room_bytes;
-        };
-        while (a < attention.order.size() && fits(a + 1)) ++a;
+        while (base + bytes(attention, a) > room_bytes) --a;
       }
       Candidate candidate{a, f, h == 1, base + bytes(attention, a), 0.0};
       const bool everything = pinned + a + f + h == model_.units.size();
       if (everything) continue;  // slots would stand empty
-      candidate.seconds = estimate(candidate, host_caches);
+      candidate.seconds = estimate(candidate, caches);
       found.push_back(candidate);
     }
   }

@@ -22,6 +22,12 @@ struct Candidate {
   double seconds = 0.0;            // of the workload, at least
 };
 
+// Layers whose cache is in host memory, and whether there are slots to bring its pages through.
+struct HostCaches {
+  std::size_t layers = 0;
+  bool slots = false;
+};
+
 // For one length of segments and one size of slots.
 class Candidates {
  public:
@@ -29,9 +35,8 @@ class Candidates {
   Candidates(const ModelLayout& model, const PlanLimits& limits, const Hardware& hardware,
              const WorkloadPasses& passes, const Plan& plan);
 
-  // Those that leave no room for another unit within `room_bytes`, with their estimates. So many
-  // layers have their cache in host memory.
-  std::vector<Candidate> within(std::size_t room_bytes, std::size_t host_caches) const;
+  // Those that leave no room for another unit within `room_bytes`, with their estimates.
+  std::vector<Candidate> within(std::size_t room_bytes, HostCaches caches) const;
   std::vector<Placement> placement(const Candidate& candidate) const;
 
  private:
@@ -54,7 +59,8 @@ class Candidates {
   Sums measure(std::size_t unit, bool resident) const;
   const Sums& sums_of(std::size_t unit, bool resident);
   bool may_host(std::size_t unit, bool resident) const;
-  double estimate(const Candidate& candidate, std::size_t host_caches) const;
+  double estimate(const Candidate& candidate, HostCaches caches) const;
+  static double pass_seconds(const Sums& sums, std::size_t pass, double attending, double copying);
   double host_cache_seconds(const Plan& plan, const PassSize& size) const;
 
   const ModelLayout& model_;
@@ -75,6 +81,8 @@ class Candidates {
   std::vector<bool> pinned_resident_;
   // That a pass is longer for each layer that the host attends.
   std::array<double, WorkloadPasses::kKinds> host_cache_seconds_{};
+  // That the link is busy for each layer whose pages it brings.
+  std::array<double, WorkloadPasses::kKinds> copied_cache_seconds_{};
   std::array<Kind, kKinds> kinds_;
 };
 

@@ -26,7 +26,7 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
       pages_(plan_.kv.pages),
       sequences_(plan_.workload.sequences),
       builder_(file, layout, plan_, sequences_, pages_),
-      trace_(4 * schedule_.pieces.size() + 2 * plan_.slots, options_.trace),
+      trace_(4 * schedule_.pieces.size() + 2 * (plan_.slots + plan_.cache_slots), options_.trace),
       compute_(device.make_stream("compute")) {
   const double begin = now_seconds();
   for (Sequence& sequence : sequences_) {
@@ -64,6 +64,11 @@ void Engine::lend_workspace(Ops& ops) {
   workspace_.kv =
       plan_.layer_caches(Plan::Side::kDevice, arena_.lend(plan_.kv.total_bytes(), "pages"));
   workspace_.kv_layout = plan_.kv;
+  if (plan_.cache_slots > 0) {
+    cache_slots_ = std::make_unique<CacheSlots>(device_, *compute_, streamer_->link(),
+                                                arena_.lend(plan_.bytes.cache_slots, "pages"),
+                                                plan_.cache_slots, plan_.host_kv);
+  }
   workspace_.input = arena_.lend(sizes.input_bytes, "a pass's input");
   workspace_.precision = plan_.precision;
   for (std::size_t form = 0; form < kActivationForms; ++form) {
@@ -191,6 +196,12 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
     host_turn_->synchronize();  // it computes for one pass at a time
     host_->begin_pass(shape, staged);
   }
+  const bool copies_cache = cache_slots_ != nullptr && !plan_.host_attends(route);
+  if (copies_cache) {
+    if (host_attended_) cache_slots_->wait_for_host();
+    cache_slots_->begin_pass(builder_.parts(), sequences_);
+  }
+  host_attended_ = !copies_cache;
   for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
       case StepKind::kInput: {
@@ -211,6 +222,12 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
       case StepKind::kAttend:
         run_attend(step);
         break;
+      case StepKind::kCopyCache:
+        run_copy_cache(step);
+        break;
+      case StepKind::kAttendCopied:
+        run_attend_copied(step);
+        break;
       case StepKind::kLogits: {
         model_->summarise(*compute_, top);
         fetch(reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
@@ -220,6 +237,7 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
       }
     }
   }
+  if (copies_cache) cache_slots_->end_pass();
 }
 
 void Engine::run_copy(const Step& step) {
@@ -290,6 +308,23 @@ void Engine::run_attend(const Step& step) {
   other_link_bytes_ += attended.size();
 }
 
+void Engine::run_copy_cache(const Step& step) {
+  Span* span =
+      cache_slots_->sends_any() ? trace_.open(Lane::kLink, step.piece, /*cache=*/true) : nullptr;
+  cache_slots_->send(host_->cache(schedule_.pieces[step.piece].unit), span);
+}
+
+void Engine::run_attend_copied(const Step& step) {
+  const std::size_t unit = schedule_.pieces[step.piece].unit;
+  std::byte* pages = cache_slots_->take();
+  Span* span = trace_.open(Lane::kCompute, step.piece, /*cache=*/true);
+  compute_->stamp(&span->begin_seconds);
+  model_->attend(*compute_, unit, pages);
+  compute_->stamp(&span->end_seconds);
+  cache_slots_->bring_back(host_->cache(unit), trace_.open_download(step.piece, /*cache=*/true));
+  if (cache_slots_->sends_any()) trace_.took_copy();
+}
+
 // The host does `work` at its turn; `span` goes from the first to the last that it is given for.
 template <typename Work>
 void Engine::call_host(const Work& work, Span* span) {
@@ -318,6 +353,11 @@ void Engine::show_rows(const RowSink& sink) const {
       sink(part.feed, part.first_token + t, row++);
     }
   }
+}
+
+std::size_t Engine::link_bytes() const {
+  return streamer_->link_bytes() + other_link_bytes_ +
+         (cache_slots_ == nullptr ? 0 : cache_slots_->link_bytes());
 }
 
 void Engine::truncate(std::size_t sequence, std::size_t length) {

@@ -15,6 +15,7 @@
 #include "memory/arena.h"
 #include "memory/host_store.h"
 #include "memory/kv_pages.h"
+#include "offload/cache_slots.h"
 #include "offload/disk_stage.h"
 #include "offload/host_worker.h"
 #include "offload/loader.h"
@@ -80,7 +81,7 @@ class Engine {
   EngineCounters counters() const;
   const Arena& arena() const { return arena_; }
   // Over the link since loading, both ways.
-  std::size_t link_bytes() const { return streamer_->link_bytes() + other_link_bytes_; }
+  std::size_t link_bytes() const;
   // From the disk since loading.
   std::size_t disk_bytes() const { return disk_ == nullptr ? 0 : disk_->read_bytes(); }
   std::size_t host_bytes() const { return plan_.host_bytes.total(); }
@@ -100,6 +101,8 @@ class Engine {
   void run_compute(const Step& step);
   void run_host(const Step& step, const PassShape& shape, std::byte* staged);
   void run_attend(const Step& step);
+  void run_copy_cache(const Step& step);
+  void run_attend_copied(const Step& step);
   template <typename Work>
   void call_host(const Work& work, Span* span);
   void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
@@ -124,6 +127,7 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<HostWorker> host_;  // null: the host computes nothing
   std::unique_ptr<DiskStage> disk_;   // null: none lie on the disk
+  bool host_attended_ = false;        // in the pass before
   std::unique_ptr<Event> host_turn_;
   PagePool pages_;
   std::vector<Sequence> sequences_;
@@ -137,7 +141,8 @@ class Engine {
     Trace::Mark mark{};
   };
   Half halves_[2];
-  std::unique_ptr<Streamer> streamer_;
+  std::unique_ptr<CacheSlots> cache_slots_;  // null: there are none
+  std::unique_ptr<Streamer> streamer_;       // goes before these, which its copies wait for
   std::unique_ptr<Stream> compute_;  // goes first: it ends its work, which uses all of the above
   EngineCounters counters_;
   double load_seconds_ = 0.0;

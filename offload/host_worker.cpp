@@ -9,8 +9,9 @@ namespace {
 
 WorkspaceSizes sizes_of(const ModelLayout& layout, const Plan& plan) {
   WorkspaceSizes sizes = workspace_sizes(layout, plan.precision, {.tokens = plan.host_tokens()});
-  if (plan.host_kv.layers == 0) return sizes;
-  const WorkspaceSizes attention = attention_sizes(layout, plan.precision, plan.segment_tokens);
+  if (plan.host_attended_tokens() == 0) return sizes;
+  const WorkspaceSizes attention =
+      attention_sizes(layout, plan.precision, plan.host_attended_tokens());
   sizes.mixing_floats = std::max(sizes.mixing_floats, attention.mixing_floats);
   for (std::size_t form = 0; form < kActivationForms; ++form) {
     std::size_t& bytes = sizes.activation_bytes[form];
@@ -19,8 +20,7 @@ WorkspaceSizes sizes_of(const ModelLayout& layout, const Plan& plan) {
   return sizes;
 }
 
-Workspace lay_out(const ModelLayout& layout, const Plan& plan, std::byte* memory, std::byte* cache,
-                  float* vectors) {
+Workspace lay_out(const ModelLayout& layout, const Plan& plan, std::byte* memory, float* vectors) {
   const WorkspaceSizes sizes = sizes_of(layout, plan);
   Workspace workspace{};
   workspace.precision = plan.precision;
@@ -31,7 +31,6 @@ Workspace lay_out(const ModelLayout& layout, const Plan& plan, std::byte* memory
     memory += align_up(sizes.activation_bytes[form]);
   }
   workspace.mixing = reinterpret_cast<float*>(memory);
-  workspace.kv = plan.layer_caches(Plan::Side::kHost, cache);
   workspace.kv_layout = plan.host_kv;
   return workspace;
 }
@@ -47,12 +46,17 @@ std::size_t host_work_bytes(const ModelLayout& layout, const Plan& plan) {
 
 HostWorker::HostWorker(const ModelLayout& layout, const Plan& plan, std::vector<float> vectors,
                        ComputePace pace, Device& device)
-    : vectors_(std::move(vectors)),
+    : layout_(layout),
+      vectors_(std::move(vectors)),
       memory_(host_work_bytes(layout, plan)),
-      cache_(plan.host_kv.total_bytes()),
+      pages_(plan.host_kv.total_bytes()),
+      caches_(plan.layer_caches(Plan::Side::kHost, pages_.data())),
       ops_(pace),
-      model_(layout, ops_, lay_out(layout, plan, memory_.data(), cache_.data(), vectors_.data())) {
-  if (plan.host_kv.layers > 0) warning_ = memory_.pin(device);
+      model_(layout, ops_, lay_out(layout, plan, memory_.data(), vectors_.data())) {
+  if (plan.host_attended_tokens() > 0) warning_ = memory_.pin(device);
+  if (plan.cache_slots == 0) return;
+  const std::string warning = pages_.pin(device);
+  if (warning_.empty()) warning_ = warning;
 }
 
 }  // namespace sluice

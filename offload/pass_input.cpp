@@ -10,9 +10,10 @@
 namespace sluice {
 namespace {
 
-std::size_t block_tokens_of(const Plan& plan, const ModelConfig& config) {
+// Of a pass of so many tokens. Where the host attends in any layer, its blocks suit both.
+std::size_t block_tokens_of(const Plan& plan, const ModelConfig& config, std::size_t tokens) {
   const std::size_t group = config.heads / config.kv_heads;
-  const bool gpu_alone = plan.gpu && plan.host_kv.layers == 0;  // the host's blocks suit both
+  const bool gpu_alone = plan.gpu && !plan.host_attends(plan.route_of(tokens));
   return gpu_alone ? gpu_query_block_tokens(group) : query_block_tokens(group);
 }
 
@@ -46,8 +47,6 @@ PassShape PassInputBuilder::next(std::byte* buffer) {
 // Takes tokens while there is room for them and for their logits.
 PassShape PassInputBuilder::choose_parts() {
   const PassShape largest = plan_.largest_pass();
-  const ModelConfig& c = layout_.config;
-  const std::size_t block_tokens = block_tokens_of(plan_, c);
   PassShape shape;
   parts_.clear();
   while (!done() && shape.tokens < largest.tokens) {
@@ -58,10 +57,9 @@ PassShape PassInputBuilder::choose_parts() {
     if (all_logits_) take = std::min(take, rows_free);
     if (take == 0 || (take == left && rows_free == 0)) break;
     Sequence& sequence = sequences_[feed.sequence];
-    parts_.push_back({feed_, token_, take, sequence.length});
+    parts_.push_back({feed_, feed.sequence, token_, take, sequence.length});
     shape.tokens += take;
     shape.logit_rows += all_logits_ ? take : take == left ? 1 : 0;
-    shape.blocks += ceil_div(take, block_tokens);
     sequence.length += take;
     while (sequence.pages.size() * kPageTokens < sequence.length) {
       const auto page = pages_.try_lend();
@@ -77,6 +75,8 @@ PassShape PassInputBuilder::choose_parts() {
     }
   }
   assert(shape.tokens > 0);
+  const std::size_t block_tokens = block_tokens_of(plan_, layout_.config, shape.tokens);
+  for (const PassPart& part : parts_) shape.blocks += ceil_div(part.tokens, block_tokens);
   return shape;
 }
 
@@ -93,7 +93,7 @@ PassSize PassInputBuilder::size_of(const PassShape& shape) const {
 
 void PassInputBuilder::fill(const PassShape& shape, std::byte* buffer) {
   const ModelConfig& c = layout_.config;
-  const std::size_t block_tokens = block_tokens_of(plan_, c);
+  const std::size_t block_tokens = block_tokens_of(plan_, c, shape.tokens);
   const PassInput input(c, shape, buffer);
   std::size_t at = 0;
   std::size_t row = 0;
@@ -101,7 +101,7 @@ void PassInputBuilder::fill(const PassShape& shape, std::byte* buffer) {
   std::size_t table = 0;
   for (const PassPart& part : parts_) {
     const Feed& feed = feeds_[part.feed];
-    const Sequence& sequence = sequences_[feed.sequence];
+    const Sequence& sequence = sequences_[part.sequence];
     for (std::size_t t = 0; t < part.tokens; t += block_tokens) {
       input.blocks[block++] = {static_cast<std::int32_t>(at + t),
                                static_cast<std::int32_t>(std::min(block_tokens, part.tokens - t)),

@@ -24,6 +24,7 @@ struct Feed {
 // One pass's share of a feed.
 struct PassPart {
   std::size_t feed;
+  std::size_t sequence;
   std::size_t first_token;  // of the feed
   std::size_t tokens;
   std::size_t first_position;  // of the sequence

@@ -102,14 +102,30 @@ PieceSeconds predict_attention(const ModelLayout& model, const ComputeRates& rat
                      rates.step_seconds};
 }
 
+// Each sequence's pages lie together; of those that hold tokens of the pass the first may be old.
+CacheTraffic cache_traffic(const KvLayout& layout, const Hardware& hardware, const PassSize& size) {
+  const std::size_t tokens = ceil_div(size.tokens, size.sequences);
+  const std::size_t before = size.keys - std::min(size.keys, tokens / 2);
+  const std::size_t page_bytes = layout.page_bytes();
+  const auto seconds = [&](const LinkSpeed& link, std::size_t pages) {
+    return pages == 0 ? 0.0
+                      : static_cast<double>(size.sequences) * link.seconds(pages * page_bytes);
+  };
+  const std::size_t before_pages = ceil_div(before, kPageTokens);
+  return {.before_bytes = size.sequences * before_pages * page_bytes,
+          .up_seconds = seconds(hardware.to_device, before_pages),
+          .down_seconds = seconds(hardware.to_host, ceil_div(tokens, kPageTokens))};
+}
+
 // Layers are alike: what one unit's pieces take, those of another of its shape take too.
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
   table.device.reserve(schedule.pieces.size());
   table.host.reserve(schedule.pieces.size());
-  if (std::ranges::count(schedule.host_attends, true) > 0) {
+  if (plan.host_kv.layers > 0) {
     table.host_attention = predict_attention(model, hardware.host, plan.kv.type, size);
+    table.device_attention = predict_attention(model, hardware.device, plan.kv.type, size);
   }
   std::vector<std::size_t> met;  // a unit of each shape, cut alike
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {

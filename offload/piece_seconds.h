@@ -32,11 +32,20 @@ PieceSeconds predict_piece(const ModelLayout& model, const ComputeRates& rates, 
 PieceSeconds predict_attention(const ModelLayout& model, const ComputeRates& rates, KvType kv,
                                const PassSize& size);
 
+// Pages of a layer that go through a cache slot: what the device attends to, and what comes back.
+struct CacheTraffic {
+  std::size_t before_bytes = 0;
+  double up_seconds = 0.0;
+  double down_seconds = 0.0;
+};
+CacheTraffic cache_traffic(const KvLayout& layout, const Hardware& hardware, const PassSize& size);
+
 // Of all pieces of a schedule, in passes of one size: [pieces].
 struct PieceTable {
   std::vector<PieceSeconds> device;
   std::vector<PieceSeconds> host;  // what it computes uncut: all at a unit's first piece
-  PieceSeconds host_attention;     // of a layer whose cache is in host memory
+  PieceSeconds host_attention;     // of a layer whose cache is in host memory,
+  PieceSeconds device_attention;   // or in a cache slot
 };
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size);

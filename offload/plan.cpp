@@ -17,6 +17,16 @@ std::size_t host_caches(const Plan& plan, std::size_t layers) {
   return all == 0 ? 0 : layers * plan.host_kv.layers / all;
 }
 
+// Of the largest passes whose route is `wanted`; 0: none is.
+template <typename Wanted>
+std::size_t most_tokens(const std::vector<Route>& routes, const Wanted& wanted) {
+  std::size_t most = 0;
+  for (const Route& route : routes) {
+    if (wanted(route)) most = route.tokens;
+  }
+  return most;
+}
+
 }  // namespace
 
 void Plan::cache_on_host(std::size_t layers) {
@@ -28,6 +38,16 @@ void Plan::cache_on_host(std::size_t layers) {
 
 bool Plan::caches_on_host(std::size_t layer) const {
   return host_caches(*this, layer + 1) > host_caches(*this, layer);
+}
+
+std::size_t Plan::host_attended_tokens() const {
+  if (host_kv.layers == 0) return 0;
+  if (cache_slots == 0) return segment_tokens;
+  return most_tokens(routes, [](const Route& route) { return route.host_attends; });
+}
+
+std::size_t Plan::host_tokens() const {
+  return most_tokens(routes, [](const Route& route) { return route.takes_units(); });
 }
 
 std::vector<std::byte*> Plan::layer_caches(Side side, std::byte* pages) const {
@@ -118,20 +138,28 @@ HostBytes count_host_bytes(const ModelLayout& model, const Plan& plan) {
 
 }  // namespace
 
+void count_slots(Plan& plan) {
+  plan.bytes.slots = plan.slots * align_up(plan.slot_bytes);
+  plan.bytes.kv = align_up(plan.kv.total_bytes());
+  plan.bytes.cache_slots = plan.cache_slots * align_up(plan.host_kv.layer_bytes());
+}
+
 void count_bytes(const ModelLayout& model, Plan& plan) {
   const WorkspaceSizes sizes = workspace_sizes(model, plan.precision, plan.largest_pass());
   const std::size_t scratch =
       plan.gpu ? gpu_scratch_sizes(model, plan.precision, plan.largest_pass()).total() : 0;
   plan.bytes = {.vectors = align_up(model.vector_floats * sizeof(float)),
                 .resident = 0,
-                .slots = plan.slots * align_up(plan.slot_bytes),
-                .kv = align_up(plan.kv.total_bytes()),
+                .slots = 0,
+                .kv = 0,
+                .cache_slots = 0,
                 .input = align_up(sizes.input_bytes),
                 .activations = align_up(sizes.mixing_floats * sizeof(float)),
                 .logits = align_up(plan.logit_rows() * model.config.vocab * sizeof(float)) +
                           align_up(plan.logit_rows() * sizeof(LogitsSummary)),
                 .scratch = scratch,
                 .context = plan.bytes.context};
+  count_slots(plan);
   for (const std::size_t bytes : sizes.activation_bytes) plan.bytes.activations += align_up(bytes);
   for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
     if (plan.placement[unit] == Placement::kResident) {

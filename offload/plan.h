@@ -51,9 +51,10 @@ struct PlanLimits {
   bool host_computes = false;            // the host is a second place to compute
   // Units that it takes in small passes; none: as many as pay.
   std::optional<std::size_t> host_units{};
-  // Layers whose cache lies in host memory, where the host attends; none: as many as pay, if it is
-  // a place to compute.
+  // Layers whose cache lies in host memory; none: as many as pay, if the host is a place to
+  // compute.
   std::optional<std::size_t> host_cache_layers{};
+  std::optional<std::size_t> cache_slots{};  // of Plan::cache_slots; none: where they pay
   std::optional<std::size_t> resident_units{};
   std::vector<Pin> pins{};                  // [units], or empty
   std::optional<std::size_t> host_bytes{};  // of host memory; none: it holds all weights
@@ -82,10 +83,18 @@ constexpr bool is_outside(Placement p) {
   return p == Placement::kHost || p == Placement::kDisk;
 }
 
-// How passes of up to some number of tokens go about units in host memory.
+// How passes of up to some number of tokens go about what lies in host memory.
 struct Route {
   std::size_t tokens = 0;
   std::vector<bool> by_host{};  // [units]: computed by the host where it lies; others are streamed
+  // The host attends in the layers whose cache is there; else their pages are streamed, through
+  // slots of their own. Without such slots it always does.
+  bool host_attends = false;
+
+  bool takes_units() const { return std::ranges::count(by_host, true) > 0; }
+  bool same_way(const Route& other) const {
+    return by_host == other.by_host && host_attends == other.host_attends;
+  }
 };
 
 // Seconds, as the cost model tells them.
@@ -104,6 +113,7 @@ struct PlanBytes {
   std::size_t resident = 0;  // units
   std::size_t slots = 0;
   std::size_t kv = 0;           // pages of keys and values
+  std::size_t cache_slots = 0;  // that pages in host memory pass through
   std::size_t input = 0;        // a pass's tokens and where they belong
   std::size_t activations = 0;  // of a segment
   std::size_t logits = 0;       // and their summaries
@@ -112,7 +122,7 @@ struct PlanBytes {
 
   // What is lent of the arena.
   std::size_t arena() const {
-    return vectors + resident + slots + kv + input + activations + logits + scratch;
+    return vectors + resident + slots + kv + cache_slots + input + activations + logits + scratch;
   }
   std::size_t total() const { return arena() + context; }
 };
@@ -138,7 +148,10 @@ struct Plan {
   std::size_t disk_buffers = 0;       // in host memory; 0: nothing lies on the disk
   std::size_t disk_buffer_bytes = 0;  // of each, slot_bytes or more
   KvLayout kv;                        // of the layers whose cache is on the device
-  KvLayout host_kv;  // of the others: the same pages, in host memory, where the host attends
+  KvLayout host_kv;                   // of the others: the same pages, in host memory
+  // On the device, for pages of host_kv: each holds a layer's, while a pass attends to them. 0: the
+  // host attends, in every pass.
+  std::size_t cache_slots = 0;
   Precision precision = Precision::kNormal;
   std::vector<Placement> placement;  // [units]
   std::vector<Route> routes;         // by tokens, ascending; larger passes stream everything
@@ -150,6 +163,13 @@ struct Plan {
   // Leaves the caches of so many layers to the host, spread evenly; the others are the device's.
   void cache_on_host(std::size_t layers);
   bool caches_on_host(std::size_t layer) const;
+  // Whether it attends there, in passes by a route.
+  bool host_attends(std::size_t route) const {
+    return host_kv.layers > 0 &&
+           (cache_slots == 0 || (route < routes.size() && routes[route].host_attends));
+  }
+  // Tokens of a pass in which it does, at most.
+  std::size_t host_attended_tokens() const;
   // Where each layer's cache begins in its side's pages: [layers], null: on the other side.
   enum class Side : std::uint8_t { kDevice, kHost };
   std::vector<std::byte*> layer_caches(Side side, std::byte* pages) const;
@@ -164,8 +184,8 @@ struct Plan {
   bool always_streamed(std::size_t unit) const;
   // That the host computes in a pass of so many tokens.
   std::size_t host_units(std::size_t tokens) const;
-  // Passes of more tokens leave the host nothing to compute.
-  std::size_t host_tokens() const { return routes.empty() ? 0 : routes.back().tokens; }
+  // Passes of more tokens leave the host no unit to compute.
+  std::size_t host_tokens() const;
   // In a pass of so many tokens that wants logits.
   std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
   // Read from the disk in a pass that wants logits.
@@ -179,5 +199,7 @@ struct Plan {
 
 // Fills in plan.bytes and plan.host_bytes from everything else, but for context, which it keeps.
 void count_bytes(const ModelLayout& model, Plan& plan);
+// Of plan.bytes, what slots and pages take.
+void count_slots(Plan& plan);
 
 }  // namespace sluice

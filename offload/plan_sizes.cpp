@@ -16,6 +16,7 @@ constexpr std::size_t kSlotSizes = 10;  // the largest unit, its half, ... befor
 // A pass of more pieces than this costs more in steps than it gains; tried where nothing else fits.
 constexpr std::size_t kMostPieces = 4096;
 constexpr std::size_t kCacheShares = 4;  // of the layers
+constexpr std::size_t kCacheSlots = 2;   // one is attended to while the other is filled
 
 std::size_t largest_unit_bytes(const ModelLayout& model) {
   std::size_t largest = 0;
@@ -72,6 +73,12 @@ std::vector<std::size_t> slot_sizes(const ModelLayout& model) {
 std::vector<std::size_t> slot_counts(const PlanLimits& limits) {
   if (limits.slots) return {*limits.slots};
   return {kSlotCounts.begin(), kSlotCounts.end()};
+}
+
+std::vector<std::size_t> cache_slot_counts(const PlanLimits& limits, std::size_t host_caches) {
+  if (limits.cache_slots) return {std::min(*limits.cache_slots, host_caches)};
+  if (host_caches == 0) return {0};
+  return {0, std::min(kCacheSlots, host_caches)};
 }
 
 std::vector<std::size_t> few_host_caches(const ModelLayout& model, const PlanLimits& limits) {

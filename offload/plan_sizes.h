@@ -28,4 +28,7 @@ std::vector<std::size_t> slot_counts(const PlanLimits& limits);
 std::vector<std::size_t> few_host_caches(const ModelLayout& model, const PlanLimits& limits);
 std::vector<std::size_t> all_host_caches(const ModelLayout& model, const PlanLimits& limits);
 
+// Slots for their pages.
+std::vector<std::size_t> cache_slot_counts(const PlanLimits& limits, std::size_t host_caches);
+
 }  // namespace sluice

@@ -7,11 +7,12 @@ namespace sluice {
 Replay::Replay(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                const Hardware& hardware, std::vector<TraceEntry>* spans)
     : model_(model),
-      precision_(plan.precision),
+      plan_(plan),
       schedule_(schedule),
       hardware_(hardware),
       spans_(spans),
-      ready_(std::max<std::size_t>(plan.slots, 1), 0.0),
+      slots_(std::max<std::size_t>(plan.slots, 1)),
+      ready_(slots_ + plan.cache_slots, 0.0),
       free_(ready_.size(), 0.0),
       buffer_free_(std::max<std::size_t>(plan.disk_buffers, 1), 0.0) {
   copies_.reserve(schedule.pieces.size() + schedule.prologue.size());
@@ -42,11 +43,18 @@ void Replay::pass(const std::vector<Step>& steps, const PassSize& size, const Pi
       case StepKind::kAttend:
         attend_by_host(step.piece, size, pieces.host_attention);
         break;
+      case StepKind::kCopyCache:
+        copy_cache(step.piece, size);
+        break;
+      case StepKind::kAttendCopied:
+        attend_copied(step.piece, size, pieces.device_attention);
+        break;
       case StepKind::kLogits:
         download_logits(size);
         break;
     }
   }
+  now_ = std::max(now_, back_);
 }
 
 std::size_t Replay::row_bytes() const {
@@ -57,32 +65,47 @@ std::size_t Replay::rotation_bytes() const {
   return model_.config.rope_dims * sizeof(float);
 }
 
-void Replay::tell(Lane lane, std::uint32_t piece, double begin, double end) {
-  if (spans_ != nullptr) spans_->push_back({lane, piece, {begin, end}});
+void Replay::tell(Lane lane, std::uint32_t piece, double begin, double end, bool cache) {
+  if (spans_ != nullptr) spans_->push_back({lane, piece, {begin, end}, cache});
 }
 
 void Replay::copy(std::uint32_t piece) {
-  const std::size_t slot = sent_++ % ready_.size();
-  double begin = std::max(link_, free_[slot]);
+  const std::size_t slot = sent_++ % slots_;
   const bool on_disk = schedule_.on_disk[piece];
+  double there = 0.0;
   if (on_disk) {
     now_ = std::max(now_, read(piece));  // the engine waits before it gives more work
-    begin = std::max(begin, now_);
+    there = now_;
   }
   const std::size_t bytes = schedule_.pieces[piece].size_bytes;
-  link_ = begin + hardware_.to_device.seconds(bytes);
+  send(piece, slot, there, bytes, hardware_.to_device.seconds(bytes));
+  if (on_disk) release_buffer(piece, ready_[slot]);
+}
+
+// All pages that hold keys from before the pass.
+void Replay::copy_cache(std::uint32_t piece, const PassSize& size) {
+  const CacheTraffic traffic = cache_traffic(plan_.host_kv, hardware_, size);
+  const std::size_t slot = slots_ + sent_caches_++ % plan_.cache_slots;
+  ready_[slot] = free_[slot];
+  if (traffic.before_bytes == 0) return;
+  send(piece, slot, 0.0, traffic.before_bytes, traffic.up_seconds, /*cache=*/true);
+}
+
+// To a slot, when that is free, the link is, and what is sent is there.
+void Replay::send(std::uint32_t piece, std::size_t slot, double there, std::size_t bytes,
+                  double seconds, bool cache) {
+  const double begin = std::max({link_, free_[slot], there});
+  link_ = begin + seconds;
   Copy sent{{begin, link_}, {begin, link_}, slot, spans_ == nullptr ? 0 : spans_->size()};
   if (copied_by_cores()) {
     const double copied_before = copies_.empty() ? 0.0 : copies_.back().work.end_seconds;
-    const double there = on_disk ? begin : free_[slot];
-    sent.work.begin_seconds = std::max(there, copied_before);
+    sent.work.begin_seconds = std::max(there > 0.0 ? begin : free_[slot], copied_before);
     sent.work.end_seconds =
         sent.work.begin_seconds + static_cast<double>(bytes) / hardware_.copy_bytes_per_second;
   }
   ready_[slot] = sent.ready_seconds();
   copies_.push_back(sent);
-  tell(Lane::kLink, piece, begin, link_);
-  if (on_disk) release_buffer(piece, ready_[slot]);
+  tell(Lane::kLink, piece, begin, link_, cache);
 }
 
 // When a piece is in its buffer. Parts are read in order, ahead as far as buffers allow; what the
@@ -106,13 +129,15 @@ void Replay::release_buffer(std::uint32_t piece, double seconds) {
 
 void Replay::compute(std::uint32_t piece, const PieceSeconds& seconds) {
   const bool streamed = schedule_.outside[piece];
-  if (streamed && ready_[taken_ % ready_.size()] > now_) {
-    now_ = ready_[taken_ % ready_.size()] + hardware_.wait_seconds;
-  }
+  if (streamed) wait_for(taken_ % slots_);
   const double begin = now_;
   work(seconds, hardware_.device.share_beside_copies);
   tell(Lane::kCompute, piece, begin, now_);
-  if (streamed) free_[taken_++ % ready_.size()] = now_;
+  if (streamed) free_[taken_++ % slots_] = now_;
+}
+
+void Replay::wait_for(std::size_t slot) {
+  if (ready_[slot] > now_) now_ = ready_[slot] + hardware_.wait_seconds;
 }
 
 // The residual stream goes to the host and comes back.
@@ -136,14 +161,25 @@ void Replay::attend_by_host(std::uint32_t piece, const PassSize& size,
   work(seconds, hardware_.host.share_beside_copies);
   tell(Lane::kHost, piece, begin, now_);
   const UnitInfo& unit = model_.units[schedule_.pieces[piece].unit];
-  now_ = over_link(size.tokens * attended_row_bytes(c, unit, precision_));
+  now_ = over_link(size.tokens * attended_row_bytes(c, unit, plan_.precision));
+}
+
+// What the pass has added goes back while computing goes on.
+void Replay::attend_copied(std::uint32_t piece, const PassSize& size, const PieceSeconds& seconds) {
+  const std::size_t slot = slots_ + taken_caches_++ % plan_.cache_slots;
+  wait_for(slot);
+  const double begin = now_;
+  work(seconds, hardware_.device.share_beside_copies);
+  tell(Lane::kCompute, piece, begin, now_, /*cache=*/true);
+  const double back_begin = std::max(back_, now_);
+  back_ = back_begin + cache_traffic(plan_.host_kv, hardware_, size).down_seconds;
+  tell(Lane::kLinkDown, piece, back_begin, back_, /*cache=*/true);
+  free_[slot] = back_;
 }
 
 // When the host has got hold of what computing has left so far.
 double Replay::fetch(std::size_t bytes, std::uint32_t piece) {
-  const double sent = now_;
-  now_ += hardware_.to_host.seconds(bytes);
-  tell(Lane::kLinkDown, piece, sent, now_);
+  bring_back(piece, bytes);
   now_ += hardware_.turn_seconds;
   return now_;
 }
@@ -153,9 +189,14 @@ void Replay::download_logits(const PassSize& size) {
   const double look = hardware_.logit_seconds > 0.0 ? hardware_.logit_seconds
                                                     : hardware_.device.element_seconds.front();
   now_ += look * static_cast<double>(size.rows * model_.config.vocab);
-  const double begin = now_;
-  now_ += hardware_.to_host.seconds(size.rows * sizeof(LogitsSummary));
-  tell(Lane::kLinkDown, schedule_.last_piece(), begin, now_);
+  bring_back(schedule_.last_piece(), size.rows * sizeof(LogitsSummary));
+}
+
+// Behind keys and values that are on their way.
+void Replay::bring_back(std::uint32_t piece, std::size_t bytes) {
+  const double begin = std::max(now_, back_);
+  now_ = begin + hardware_.to_host.seconds(bytes);
+  tell(Lane::kLinkDown, piece, begin, now_);
 }
 
 // When something small is on the device that is sent now: behind the copy that is on its way, and

@@ -28,7 +28,8 @@ std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size
 }
 
 // The units that the host had best compute in a pass of `tokens`, chosen by replay: the link brings
-// the others meanwhile. Units that are to be `streamed` aren't taken.
+// the others meanwhile. Units that are to be `streamed` aren't taken. And whether it had best
+// attend, where it needn't.
 Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                    const PlanLimits& limits, const Hardware& hardware, std::size_t tokens,
                    const std::vector<bool>& streamed) {
@@ -39,22 +40,26 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
     if (model.units[unit].kind != UnitKind::kFeedForward) continue;
     const Pin pin = limits.pin(unit);
     if (pin == Pin::kByHost) pinned.push_back(unit);
-    if (pin == Pin::kNone && !streamed[unit]) free.push_back(unit);
+    if (pin == Pin::kNone && limits.host_computes && !streamed[unit]) free.push_back(unit);
   }
-  const auto route = [&](const std::vector<std::size_t>& chosen) {
-    Route r{.tokens = tokens, .by_host = std::vector<bool>(model.units.size())};
+  const auto route = [&](const std::vector<std::size_t>& chosen, bool host_attends) {
+    Route r{.tokens = tokens,
+            .by_host = std::vector<bool>(model.units.size()),
+            .host_attends = host_attends};
     for (const std::size_t unit : pinned) r.by_host[unit] = true;
     for (const std::size_t unit : chosen) r.by_host[unit] = true;
     return r;
   };
-  if (limits.host_units) return route(spread(free, std::min(*limits.host_units, free.size())));
+  const auto fixed = [&] { return spread(free, std::min(*limits.host_units, free.size())); };
+  const bool either_attends = plan.cache_slots > 0;
+  if (limits.host_units && !either_attends) return route(fixed(), false);
   Plan trial = plan;
   const PassSize size = size_of(plan, tokens);
   const PieceTable pieces = predict_pieces(model, plan, schedule, hardware, size);
   Route best;
   double least = std::numeric_limits<double>::infinity();
-  const auto consider = [&](const std::vector<std::size_t>& chosen) {
-    trial.routes = {route(chosen)};
+  const auto consider_route = [&](Route other) {
+    trial.routes = {std::move(other)};
     schedule.prologue = make_prologue(model, trial, schedule);
     const double s = predict_pass_seconds(model, trial, schedule, hardware, size, pieces);
     if (s >= least) return false;
@@ -62,6 +67,17 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
     best = std::move(trial.routes.front());
     return true;
   };
+  const auto consider = [&](const std::vector<std::size_t>& chosen) {
+    return consider_route(route(chosen, best.host_attends));
+  };
+  // Who attends is looked at first, with some units by the host, and whatever they turn out to be
+  // it stays with that.
+  if (either_attends) {
+    const std::vector<std::size_t> some =
+        limits.host_units ? fixed() : spread(free, free.size() / 2);
+    for (const bool host_attends : {true, false}) consider_route(route(some, host_attends));
+  }
+  if (limits.host_units) return best;
   if (free.size() <= kFewUnits) {
     for (std::size_t set = 0; set < std::size_t{1} << free.size(); ++set) {
       std::vector<std::size_t> chosen;
@@ -73,7 +89,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
     return best;
   }
   // Time falls, then rises, with the host's share, but for small waves.
-  std::size_t count = 0;
+  std::size_t count = either_attends ? free.size() / 2 : 0;  // of the best so far
   const auto try_count = [&](std::size_t other) {
     if (consider(spread(free, other))) count = other;
   };
@@ -116,14 +132,15 @@ std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Sch
                       std::ranges::find(of_workload, n) != of_workload.end();
     Route route = keep ? plan.routes[chosen]
                        : choose_route(model, plan, schedule, limits, hardware, n, streamed);
-    if (!routes.empty() && routes.back().by_host == route.by_host) {
+    if (!routes.empty() && routes.back().same_way(route)) {
       routes.back().tokens = n;
     } else {
       route.tokens = n;
       routes.push_back(std::move(route));
     }
   }
-  while (!routes.empty() && std::ranges::count(routes.back().by_host, true) == 0) routes.pop_back();
+  const auto streams_all = [](const Route& r) { return !r.takes_units() && !r.host_attends; };
+  while (!routes.empty() && streams_all(routes.back())) routes.pop_back();
   return routes;
 }
 

@@ -6,7 +6,7 @@ namespace sluice {
 
 Attention Schedule::attention(std::size_t index) const {
   for (std::size_t piece = unit[index]; piece < unit[index + 1]; ++piece) {
-    if (host_attends[piece]) return Attention::kElsewhere;
+    if (attends[piece]) return Attention::kElsewhere;
   }
   return Attention::kInUnit;
 }
@@ -29,18 +29,18 @@ Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
     const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
     const UnitInfo& info = model.units[unit];
-    const bool host_attends = info.kind == UnitKind::kAttention && plan.caches_on_host(info.layer);
+    const bool elsewhere = info.kind == UnitKind::kAttention && plan.caches_on_host(info.layer);
     schedule.unit.push_back(schedule.pieces.size());
     schedule.whole.push_back(whole_unit(model.units, unit));
     for (Piece& piece : cut_unit(model.units, unit, limit_bytes,
-                                 host_attends ? Attention::kElsewhere : Attention::kInUnit)) {
+                                 elsewhere ? Attention::kElsewhere : Attention::kInUnit)) {
       const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
       const std::size_t end = piece.begin_bytes + piece.size_bytes;
       const bool begins_part =
           !on_disk || piece.begin_bytes == 0 ||
           end - schedule.pieces[schedule.part.back()].begin_bytes > plan.disk_buffer_bytes;
       schedule.part.push_back(begins_part ? index : schedule.part.back());
-      schedule.host_attends.push_back(host_attends && ends_before_attention(info, piece));
+      schedule.attends.push_back(elsewhere && ends_before_attention(info, piece));
       schedule.pieces.push_back(std::move(piece));
       schedule.outside.push_back(outside);
       schedule.on_disk.push_back(on_disk);
@@ -95,8 +95,20 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
     }
   };
   skip_to_host_read(0);
+  const bool host_attends = plan.host_attends(route);
+  std::vector<std::uint32_t> caches;  // to be copied, by the pieces that they are wanted behind
+  for (std::uint32_t piece = 0; !host_attends && piece < schedule.pieces.size(); ++piece) {
+    if (schedule.attends[piece]) caches.push_back(piece);
+  }
+  std::size_t next_cache = 0;
+  std::size_t unread_caches = 0;
   std::vector<Step> steps;
-  steps.reserve(2 * schedule.pieces.size() + 2);
+  steps.reserve(2 * schedule.pieces.size() + 2 * caches.size() + 2);
+  const auto fill_cache_slots = [&] {
+    for (; unread_caches < plan.cache_slots && next_cache < caches.size(); ++unread_caches) {
+      steps.push_back({StepKind::kCopyCache, caches[next_cache++]});
+    }
+  };
   const auto fill_slots = [&](bool wait_for_disk = true) {
     for (; unread < plan.slots && issued < copies.size(); ++unread) {
       const std::uint32_t piece = copies[issued].piece;
@@ -107,6 +119,7 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
   };
   steps.push_back({StepKind::kInput});
   fill_slots();
+  fill_cache_slots();
   for (std::size_t unit = 0; unit < units; ++unit) {
     const How this_one = how(unit);
     const auto first = static_cast<std::uint32_t>(schedule.unit[unit]);
@@ -119,15 +132,20 @@ std::vector<Step> pass_steps(const ModelLayout& model, const Plan& plan, const S
       continue;
     }
     for (std::uint32_t piece = first; piece < schedule.unit[unit + 1]; ++piece) {
-      const bool attends = schedule.host_attends[piece];
+      const bool attends = schedule.attends[piece];
       steps.push_back({StepKind::kCompute, piece});
       if (this_one == How::kStreamed) {
         --unread;
-        fill_slots(!attends);
+        fill_slots(!attends || !host_attends);
       }
       if (!attends) continue;
-      steps.push_back({StepKind::kAttend, piece});
-      fill_slots();
+      steps.push_back({host_attends ? StepKind::kAttend : StepKind::kAttendCopied, piece});
+      if (host_attends) {
+        fill_slots();
+      } else {
+        --unread_caches;
+        fill_cache_slots();
+      }
     }
   }
   if (logits) steps.push_back({StepKind::kLogits});

@@ -11,12 +11,14 @@
 namespace sluice {
 
 enum class StepKind : std::uint8_t {
-  kInput,    // the pass's tokens go to the device
-  kCopy,     // a piece goes to the next slot, once the slot's last reader is done
-  kCompute,  // a piece is computed, once it is there
-  kHost,     // a unit is computed by the host, from the residual stream and back to it
-  kAttend,   // behind a piece: the host attends, on rows that come from it and go back
-  kLogits,   // what is wanted of the logits comes back
+  kInput,         // the pass's tokens go to the device
+  kCopy,          // a piece goes to the next slot, once the slot's last reader is done
+  kCompute,       // a piece is computed, once it is there
+  kHost,          // a unit is computed by the host, from the residual stream and back to it
+  kAttend,        // behind a piece: the host attends, on rows that come from it and go back
+  kCopyCache,     // a layer's pages go to the next cache slot, once its last reader is done
+  kAttendCopied,  // behind a piece: the device attends in the cache slot; what it added goes back
+  kLogits,        // what is wanted of the logits comes back
 };
 
 struct Step {
@@ -28,6 +30,9 @@ struct Step {
 // slot has been read, the next piece of this pass, or of the one after it, is sent for. Between two
 // passes those pieces are already on their way with which every pass begins to stream, whatever its
 // route; the head's are sent for once it is known that a pass wants logits.
+//
+// Pages in host memory that a pass attends to on the device are sent for in the same way, as slots
+// of theirs have been read, but for none of the next pass, of which nothing is known.
 //
 // Pieces on the disk are wanted in their order in every pass, so that they can be read ahead, into
 // a ring of buffers, whatever the passes' routes: as many of a unit together as a buffer holds,
@@ -41,7 +46,7 @@ struct Schedule {
   std::vector<std::uint32_t> part;  // [pieces]: the first of those that it is read together with
   std::vector<std::size_t> unit;    // [units + 1]: the first piece of each
   std::vector<Piece> whole;         // [units]: uncut, as the host computes what isn't on the disk
-  std::vector<bool> host_attends;   // [pieces]: behind it, with its layer's cache in host memory
+  std::vector<bool> attends;        // [pieces]: behind it, with its layer's cache in host memory
   std::vector<Step> prologue;       // copies before the first pass
 
   std::uint32_t last_piece() const { return static_cast<std::uint32_t>(pieces.size() - 1); }

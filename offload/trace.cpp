@@ -10,16 +10,16 @@ Trace::Trace(std::size_t open_spans, bool keep) : keep_(keep) {
   by_host_.entries.resize(open_spans);
 }
 
-Span* Trace::open(Lane lane, std::uint32_t piece) {
+Span* Trace::open(Lane lane, std::uint32_t piece, bool cache) {
   Ring& ring = lane == Lane::kLink ? copies_ : lane == Lane::kHost ? by_host_ : computes_;
   assert(ring.opened - ring.settled < ring.entries.size());
   TraceEntry& entry = ring.entries[ring.opened++ % ring.entries.size()];
-  entry = {lane, piece, {}};
+  entry = {lane, piece, {}, cache};
   return &entry.span;
 }
 
-Span* Trace::open_download(std::uint32_t piece) {
-  return keep_ ? downloads_.open({Lane::kLinkDown, piece, {}}) : nullptr;
+Span* Trace::open_download(std::uint32_t piece, bool cache) {
+  return keep_ ? downloads_.open({Lane::kLinkDown, piece, {}, cache}) : nullptr;
 }
 
 void Trace::add_disk(std::uint32_t piece, const Span& span) {

@@ -18,6 +18,7 @@ struct TraceEntry {
   Lane lane;
   std::uint32_t piece;
   Span span;
+  bool cache = false;  // of what is attended to behind the piece, rather than of itself
 };
 
 // What a pass brings: `tokens` of all sequences together, the context of each sequence holding
@@ -45,13 +46,14 @@ class Trace {
 
   // Of a piece that is copied or computed, or the first of a unit that the host computes or
   // attends.
-  Span* open(Lane lane, std::uint32_t piece);
+  Span* open(Lane lane, std::uint32_t piece, bool cache = false);
   // A piece has come from the disk.
   void add_disk(std::uint32_t piece, const Span& span);
   // The next are kept alone, and null where the trace isn't. Of what comes back over the link:
-  Span* open_download(std::uint32_t piece);
+  Span* open_download(std::uint32_t piece, bool cache = false);
   Span* open_pass(const PassSize& size);
-  // A streamed piece is computed: the copy that brought it is settled with the computation.
+  // What was streamed is computed with: the copy that brought it is settled with the computation.
+  // Copies end in the order in which they were opened, so it matters not which.
   void took_copy() { ++taken_; }
 
   // What has been opened, and taken, so far.

@@ -27,7 +27,8 @@ const ModelLayout& layout() {
 Plan mixed_plan() {
   const Workload workload{
       .sequences = 2, .prompt_tokens = 40, .max_tokens = 20, .context_tokens = 100};
-  PlanLimits limits{.slots = 3, .segment_tokens = 16, .host_units = 0, .host_cache_layers = 1};
+  PlanLimits limits{
+      .slots = 3, .segment_tokens = 16, .host_units = 0, .host_cache_layers = 1, .cache_slots = 0};
   apply_pins({"attn=resident", "ffn=stream", "ffn.1=host"}, std::nullopt, layout(), limits);
   limits.device_bytes = smallest_limit_bytes(layout(), workload, limits) + 1000;
   return make_plan(layout(), workload, limits, test_hardware());
@@ -73,6 +74,7 @@ TEST_CASE("plan file: what is read is what was written") {
     limits.kv_types = {kAllKvTypes[static_cast<std::size_t>(i) % kKvTypeCount]};
     const bool disk = i % 8 == 5;
     if (disk) limits.host_cache_layers = random() % 2;
+    if (i % 3 == 0) limits.cache_slots = random() % 3;
     const std::size_t smallest = smallest_limit_bytes(model, workload, limits);
     if (!limits.in_place && i % 8 != 2) {
       limits.device_bytes = smallest + random() % (2 * model.units_bytes());
@@ -93,6 +95,7 @@ TEST_CASE("plan file: what is read is what was written") {
     CHECK(back.kv.type == plan.kv.type);
     CHECK(back.kv.type == limits.kv_types.front());
     CHECK(back.host_kv.total_bytes() == plan.host_kv.total_bytes());
+    CHECK(back.cache_slots == plan.cache_slots);
     CHECK(back.limit_bytes == plan.limit_bytes);
     CHECK(back.gpu == plan.gpu);
     CHECK(back.disk_buffers == plan.disk_buffers);
@@ -100,6 +103,7 @@ TEST_CASE("plan file: what is read is what was written") {
     REQUIRE(back.routes.size() == plan.routes.size());
     for (std::size_t r = 0; r < plan.routes.size(); ++r) {
       CHECK(back.routes[r].by_host == plan.routes[r].by_host);
+      CHECK(back.routes[r].host_attends == plan.routes[r].host_attends);
     }
   }
   CHECK(on_disk > 0);
@@ -167,8 +171,8 @@ TEST_CASE("plan file: forged values are refused, each by name") {
     for (const char* field :
          {"/workload/sequences", "/workload/prompt_tokens", "/workload/max_tokens",
           "/workload/context_tokens", "/segment_tokens", "/slots", "/slot_bytes",
-          "/host_cache_layers", "/routes/0/tokens", "/routes/0/by_host/0", "/bytes/slots",
-          "/bytes/total", "/bytes/context"}) {
+          "/host_cache_layers", "/cache_slots", "/routes/0/host_attends", "/routes/0/tokens",
+          "/routes/0/by_host/0", "/bytes/slots", "/bytes/total", "/bytes/context"}) {
       CAPTURE(field);
       const std::string name = std::string(field).substr(std::string(field).rfind('/') + 1);
       refused(set(field, bad), name == "0" ? "by_host" : name);
@@ -211,6 +215,9 @@ TEST_CASE("plan file: forged values are refused, each by name") {
   refused(set("/host_cache_layers", 2), "has kv ");
   refused(set("/host_cache_layers", 0), "has kv ");
   refused([](Json& json) { json.erase("host_cache_layers"); }, "has no host_cache_layers");
+  refused(set("/cache_slots", 2), "cache_slots 2; it is a whole number from 0 to 1");
+  refused(set("/cache_slots", 1), "has cache_slots 0; the plan takes ");
+  refused(set("/routes/0/host_attends", true), "the host attends in every pass");
   refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
           "cuda has a limit");
   refused(set("/routes/0/tokens", 0), "tokens 0");

@@ -61,8 +61,8 @@ TEST_CASE("plan: a shape is planned for a card without a file, and every byte is
                                     "--host", "ddr5-6000-2ch", "--vram", "22GiB"});
   std::size_t sum = 0;
   for (const char* what :
-       {"resident weights", "slots", "norms and biases", "keys and values", "activations",
-        "input of a pass", "logits", "scratch", "driver's context"}) {
+       {"resident weights", "slots", "norms and biases", "keys and values", "cache slots",
+        "activations", "input of a pass", "logits", "scratch", "driver's context"}) {
     sum += bytes_of(plan, what);
   }
   const std::size_t total = bytes_of(plan, "total");

@@ -122,7 +122,9 @@ TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever
 
 TEST_CASE("plan: --host-units auto lets the host compute what pays") {
   const auto host = [](const char* units) {
-    return planned({"--vram", "3GiB", "--host-units", units})["plan"]["routes"].size();
+    const Json plan = planned({"--vram", "3GiB", "--host-units", units})["plan"];
+    return std::ranges::count_if(plan["routes"],
+                                 [](const Json& r) { return !r["by_host"].empty(); });
   };
   CHECK(host("auto") > 0);
   CHECK(host("0") == 0);
@@ -167,6 +169,28 @@ TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memo
                                       .out);
   CHECK(on_sim["plan"]["host_cache_layers"] > 0);
   CHECK(on_sim["plan"]["routes"].empty());
+}
+
+TEST_CASE("plan: caches in host memory come to the device for long prompts, through their slots") {
+  const std::vector<std::string> prompt = {"--vram",          "6GiB",  "--ctx",        "32768",
+                                           "--prompt-tokens", "30000", "--max-tokens", "256",
+                                           "--host-cache",    "32"};
+  const Json streamed = planned(prompt);
+  const Json attended = planned(with(prompt, {"--cache-slots", "0"}));
+  CHECK(streamed["plan"]["cache_slots"] == 2);
+  const std::size_t layer_bytes = 512 * 2 * 64 * 1024 * 2;
+  CHECK(streamed["plan"]["bytes"]["cache_slots"] == 2 * layer_bytes);
+  CHECK(attended["plan"]["bytes"]["cache_slots"] == 0);
+  const auto prefill = [](const Json& json) {
+    return json["predicted"]["prefill_tokens_per_second"].get<double>();
+  };
+  CHECK(prefill(streamed) > 3.0 * prefill(attended));
+  CHECK(streamed["predicted"]["seconds"] < attended["predicted"]["seconds"]);
+  const std::string table = run(with(kCard, prompt)).out;
+  CHECK(has(table, "2 of 128 MiB, for keys and values in host memory"));
+  CHECK(has(table, "32 of 32 layers, where the host attends in passes of up to "));
+  refused({"plan", tiny(), "--device", "cpu", "--cache-slots", "1"}, 2, "--cache-slots");
+  refused(with(kCard, {"--cache-slots", "many"}), 2, "--cache-slots");
 }
 
 TEST_CASE("plan: tells what binds, what another GiB would do, and the next best kind of plan") {

@@ -288,9 +288,53 @@ TEST_CASE("engine on a GPU: tokens are sim's with caches in host memory, however
       for (std::size_t layers = 1; layers <= model.layout.config.layers; ++layers) {
         CAPTURE(layers);
         limits.host_cache_layers = layers;
+        limits.cache_slots = 0;
         limits.segment_tokens = layers == 1 ? 20 : 70;
         const std::size_t index = layers % 2 == 0 ? kLimits - 1 : 0;
         check_at_limit(model, limits, index, prompt, truth, {.seed = 60 + layers});
+      }
+    }
+  }
+}
+
+TEST_CASE("engine on a GPU: tokens are sim's with caches in host memory, attended on either side") {
+  const TinyReference& reference = tiny_reference("quants");
+  const TestModel model(reference.gguf);
+  const std::vector<std::int32_t> prompt = prompt_of(reference, 70);
+  PlanLimits limits;
+  limits.precision = Precision::kHigh;
+  limits.segment_tokens = 20;
+  const Generated truth = on_sim(model, limits, prompt);
+  std::size_t seed = 80;
+  for (std::size_t layers = 1; layers <= model.layout.config.layers; ++layers) {
+    for (const std::size_t slots : {1, 2}) {
+      for (const bool host_attends : {false, true}) {
+        CAPTURE(layers);
+        CAPTURE(slots);
+        CAPTURE(host_attends);
+        fake_cuda::reset({.seed = ++seed});
+        {
+          const std::unique_ptr<Gpu> gpu = open_gpu(0);
+          PlanLimits here = limits_on(*gpu, limits);
+          here.host_cache_layers = layers;
+          here.cache_slots = slots;
+          const Workload workload = generating(prompt.size(), kGenerated);
+          here.device_bytes = smallest_limit_bytes(model.layout, workload, here) + 10'000;
+          Plan plan = model.plan(workload, here);
+          plan.routes.clear();
+          if (host_attends) {  // of single tokens; the prompt's segments go to the device
+            plan.routes.push_back({.tokens = 1,
+                                   .by_host = std::vector<bool>(plan.placement.size()),
+                                   .host_attends = true});
+          }
+          count_bytes(model.layout, plan);
+          Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
+          CHECK(engine.warning().empty());
+          const Generated got = generate(engine, prompt, kGenerated, &truth);
+          CHECK(got.tokens == truth.tokens);
+          CHECK(plan.bytes.total() <= *here.device_bytes);
+        }
+        check_clean();
       }
     }
   }

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "offload/machine_probe.h"
 #include "tests/support/engine_fixture.h"
 #include "tests/support/reference_data.h"
@@ -136,6 +138,38 @@ TEST_CASE("cost model: a layer that the host attends costs its rows, its turn an
         5000.0 * static_cast<double>(plan.host_kv.page_bytes() / kPageTokens) / 1e6;
     same(seconds(1) - alike, reading - before);
     hardware.host.cache_bytes_per_second = 0.0;
+  }
+}
+
+TEST_CASE("cost model: pages that go through cache slots take the link's time, or none") {
+  const Case c;
+  const std::size_t layers = c.model.layout.config.layers;
+  Plan plan = c.model.plan(c.workload, {});  // all resident: nothing else is copied
+  Hardware hardware = test_hardware();
+  for (const std::size_t tokens : {1, 40, 300}) {
+    CAPTURE(tokens);
+    const PassSize size{.tokens = tokens, .keys = 5000, .rows = 1};
+    const auto seconds = [&](std::size_t caches, double bytes_per_second) {
+      plan.cache_on_host(caches);
+      plan.cache_slots = std::min<std::size_t>(caches, 2);
+      hardware.to_device.bytes_per_second = bytes_per_second;
+      return predict_pass_seconds(c.model.layout, plan, make_schedule(c.model.layout, plan),
+                                  hardware, size);
+    };
+    hardware.to_device.latency_seconds = 0.0;
+    hardware.to_host = {.bytes_per_second = 1e15};
+    const double on_device = seconds(0, 1e15);
+    CHECK(seconds(layers, 1e15) == doctest::Approx(on_device).epsilon(1e-3));
+    const double pages = std::ceil((5000.0 - static_cast<double>(tokens) / 2.0) / kPageTokens);
+    const double slow = 1e5;
+    const double copying = static_cast<double>(layers * plan.kv.page_bytes()) * pages / slow;
+    const double input = seconds(0, slow) - on_device;
+    CHECK(seconds(layers, slow) == doctest::Approx(copying + input).epsilon(0.01));
+    // What comes back delays the next copy into its slot, and the end of the pass.
+    const double before = seconds(layers, slow);
+    hardware.to_host.latency_seconds = 1e-3;
+    CHECK(seconds(layers, slow) > before);
+    CHECK(seconds(layers, slow) < before + 1.1e-3 * static_cast<double>(layers));
   }
 }
 

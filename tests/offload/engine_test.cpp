@@ -144,6 +144,48 @@ TEST_CASE("engine: a context that fits with its cache in host memory alone gives
   CHECK(failure.says("--host-cache"));
 }
 
+// Passes of up to so many tokens leave attending to the host; pages go to the device for others.
+TEST_CASE("engine: whichever side attends to caches in host memory, the same logits") {
+  for (const KvType kv : {KvType::kF16, KvType::kQ8_0}) {
+    const TinyReference& reference = tiny_reference("quants");
+    const TestModel model(reference.gguf);
+    const Sequences sequences = unequal_sequences(reference, 3);
+    const AllLogits truth = plain_truth(model, sequences, {}, {kv});
+    const Workload workload = workload_for(sequences);
+    const std::size_t layers = model.layout.config.layers;
+    for (std::size_t count = 1; count <= layers; ++count) {
+      for (const std::size_t slots : {1, 2}) {
+        for (const std::size_t segment : {1, 7, 512}) {
+          PlanLimits limits{.segment_tokens = segment,
+                            .kv_types = {kv},
+                            .host_cache_layers = count,
+                            .cache_slots = slots};
+          const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
+          limits.device_bytes = smallest + (count + slots) % 2 * 30'000;
+          Plan plan = model.plan(workload, limits);
+          const std::size_t all = plan.bytes.kv + plan.bytes.cache_slots;
+          CHECK(plan.cache_slots == std::min(slots, count));
+          CHECK(all == (layers - count + plan.cache_slots) * plan.kv.layer_bytes());
+          for (const std::size_t host_tokens : {0, 1, 4}) {
+            CAPTURE(count);
+            CAPTURE(slots);
+            CAPTURE(segment);
+            CAPTURE(host_tokens);
+            plan.routes.clear();
+            if (host_tokens > 0) {
+              plan.routes.push_back({.tokens = host_tokens,
+                                     .by_host = std::vector<bool>(plan.placement.size()),
+                                     .host_attends = true});
+            }
+            count_bytes(model.layout, plan);
+            check_plan(model, plan, {.bytes_per_second = 2e9}, sequences, truth);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("engine: no limit, slot count, segment or batch changes a bit of the logits") {
   const std::pair<const char*, std::vector<KvType>> models[] = {
       {"f32", {}}, {"quants", {}}, {"f32_head24", {KvType::kQ8_0}}, {"quants", {KvType::kQ8_0}}};
@@ -235,6 +277,7 @@ TEST_CASE("engine: random limits, slots, segments, links and batches give the sa
                       .kv_types = {kAllKvTypes[below(kKvTypeCount)]},
                       .precision = below(2) == 0 ? Precision::kNormal : Precision::kHigh};
     if (below(2) == 0) limits.host_cache_layers = below(model.layout.config.layers + 1);
+    if (below(2) == 0) limits.cache_slots = below(3);
     const std::size_t smallest = smallest_limit_bytes(model.layout, workload, limits);
     limits.device_bytes = smallest + below(400000);
     const LinkSpeed link{.bytes_per_second = below(2) == 0 ? 0.0 : 1e9 + below(1000) * 1e7,

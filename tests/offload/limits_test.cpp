@@ -39,6 +39,7 @@ PlanLimits random_limits(std::mt19937& random, const ModelLayout& model) {
   if (random() % 4 == 0) limits.precision = Precision::kHigh;
   if (random() % 4 == 0) limits.host_units = random() % 4;
   if (random() % 4 == 0) limits.host_cache_layers = random() % (model.config.layers + 2);
+  if (random() % 3 == 0) limits.cache_slots = random() % 3;
   if (random() % 3 == 0) {
     for (const UnitInfo& unit : model.units) limits.pins.push_back(random_pin(random, unit.kind));
     limits.host_computes |= std::ranges::count(limits.pins, Pin::kByHost) > 0;
@@ -131,6 +132,7 @@ void check_runs(std::size_t cases, unsigned seed) {
   std::size_t by_host = 0;
   std::size_t quantised = 0;
   std::size_t attended = 0;
+  std::size_t copied = 0;
   for (std::size_t i = 0; i < cases; ++i) {
     const TinyReference& reference = tiny_references()[i % tiny_references().size()];
     CAPTURE(i);
@@ -156,6 +158,7 @@ void check_runs(std::size_t cases, unsigned seed) {
     quantised += plan.kv.type == KvType::kQ8_0;
     by_host += plan.host_tokens() > 0;
     attended += plan.host_kv.layers > 0;
+    copied += plan.cache_slots > 0;
     plan.limit_bytes = plan.bytes.total();
     const LinkSpeed link = i % 2 == 0 ? LinkSpeed{} : LinkSpeed{.bytes_per_second = 1e9};
     CHECK(score_all(model, plan, link, sequences) == truth);
@@ -165,6 +168,7 @@ void check_runs(std::size_t cases, unsigned seed) {
   CHECK(streamed > cases / 2);
   CHECK(by_host > cases / 16);
   CHECK(attended > cases / 8);
+  CHECK(copied > cases / 40);
   CHECK(quantised > cases / 20);
 }
 
@@ -230,7 +234,7 @@ void check_forged(std::size_t cases, unsigned seed) {
 }  // namespace
 
 TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 40 cases") {
-  check_limits(40, 1);
+  check_limits(40, 6);
 }
 
 TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 500 cases" *
@@ -239,7 +243,7 @@ TEST_CASE("limits: a plan fits, or the smallest limit that does is named, in 500
 }
 
 TEST_CASE("limits: a run obeys every plan that it is given, 40 of them") {
-  check_runs(40, 3);
+  check_runs(40, 16);
 }
 
 TEST_CASE("limits: a run obeys every plan that it is given, 400 of them" *

@@ -39,15 +39,27 @@ struct SlotRing {
   }
 };
 
-// The host attends in each layer whose cache it has, at once when the layer's values are computed.
+// In each layer whose cache is in host memory either the host attends, or the device does in the
+// slot where it finds the layer's pages, at once when the layer's values are computed.
 void check_attending(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
-                     const std::vector<Step>& steps) {
+                     const std::vector<Step>& steps, bool host_attends) {
   std::size_t layers = 0;
   const Piece* computed = nullptr;
+  std::deque<std::uint32_t> slots;
   for (const Step& step : steps) {
     const Piece& piece = schedule.pieces[step.piece];
     if (step.kind == StepKind::kCompute) computed = &piece;
-    if (step.kind != StepKind::kAttend) continue;
+    if (step.kind == StepKind::kCopyCache) {
+      slots.push_back(step.piece);
+      REQUIRE(slots.size() <= plan.cache_slots);
+    }
+    if (step.kind != StepKind::kAttend && step.kind != StepKind::kAttendCopied) continue;
+    CHECK((step.kind == StepKind::kAttend) == host_attends);
+    if (!host_attends) {
+      REQUIRE(!slots.empty());
+      CHECK(slots.front() == step.piece);
+      slots.pop_front();
+    }
     ++layers;
     const UnitInfo& unit = model.units[piece.unit];
     REQUIRE(computed == &piece);
@@ -56,6 +68,7 @@ void check_attending(const ModelLayout& model, const Plan& plan, const Schedule&
     CHECK(ends_before_attention(unit, piece));
   }
   CHECK(layers == plan.host_kv.layers);
+  CHECK(slots.empty());
 }
 
 }  // namespace
@@ -80,16 +93,19 @@ TEST_CASE("schedule: any run of passes finds each piece in the slot where it loo
       plan.routes.front().by_host[unit] = may && random() % 2 == 0;
     }
     plan.cache_on_host(random() % (model.layout.config.layers + 1));
+    plan.cache_slots = random() % (plan.host_kv.layers + 1);
+    plan.routes.front().host_attends = random() % 2 == 0;
     const Schedule schedule = make_schedule(model.layout, plan);
     SlotRing ring{plan.slots};
     ring.play(schedule, schedule.prologue);
     std::size_t computed = 0;
     for (int pass = 0; pass < 6; ++pass) {
       const bool logits = random() % 2 == 0;
-      const std::vector<Step> steps =
-          pass_steps(model.layout, plan, schedule, random() % 2, logits);
+      const std::size_t route = random() % 2;
+      const std::vector<Step> steps = pass_steps(model.layout, plan, schedule, route, logits);
       ring.play(schedule, steps);
-      check_attending(model.layout, plan, schedule, steps);
+      check_attending(model.layout, plan, schedule, steps,
+                      plan.cache_slots == 0 || (route == 0 && plan.routes[0].host_attends));
       for (const Step& step : steps) {
         computed += step.kind == StepKind::kCompute && schedule.outside[step.piece] ? 1 : 0;
       }
