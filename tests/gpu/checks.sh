@@ -64,12 +64,12 @@ generate() {
     --logits "$scratch/$1.npy" "${@:5}" >"$scratch/$1.ids"
 }
 
-# against_cpu WHAT MODEL IDS LIMIT PRECISION MOST_APART: of high precision all tokens have to be
+# against_cpu WHAT MODEL IDS LIMIT PRECISION MOST_APART OPTION...: of high precision all tokens have to be
 # the same; of normal, whose CPU rounds activations of a prompt too, the first token's logits near.
 # Those that are right share a row.
 against_cpu() {
   local what=$1 precision=$5 most=$6 apart vocab state=ok
-  generate gpu "$2" "$3" "$4" --precision "$precision" "${on_gpu[@]}" ||
+  generate gpu "$2" "$3" "$4" --precision "$precision" "${on_gpu[@]}" "${@:7}" ||
     { row "$what" - - - failed; return; }
   vocab=$(sed -n '1s/.*, \([0-9]*\)).*/\1/p' <(head -c 128 "$scratch/cpu.npy" | tr -d '\0'))
   apart=$(logits_apart "$scratch/cpu.npy" "$scratch/gpu.npy" "$vocab")
@@ -93,9 +93,10 @@ right_row() {
 }
 
 # engine_model NAME MODEL FEW MANY: a prompt of few tokens, and one of many, at limits that leave
-# tenths of the model resident; 10 is no limit.
+# tenths of the model resident; 10 is no limit. The latter in segments, too, with its keys and
+# values in host memory, attended there or through slots.
 engine_model() {
-  local ids count least share limit shares
+  local ids count least share limit shares slots
   for ids in "$few_ids" "$many_ids"; do
     [[ $ids == "$few_ids" ]] && shares=$3 || shares=$4
     count=$(wc -w <<<"$ids")
@@ -109,6 +110,10 @@ engine_model() {
       against_cpu "$1, $count tokens, $((10 * share)) % resident" "$2" "$ids" "$limit" high 2e-3
     done
     [[ $ids == "$many_ids" ]] || continue
+    for slots in 0 1 2; do
+      against_cpu "$1, caches in host memory, $slots slots" "$2" "$ids" none high 2e-3 \
+        --host-cache 99 --cache-slots "$slots" --segment 10
+    done
     generate cpu "$2" "$ids" none --precision normal --device cpu
     against_cpu "$1, $count tokens, normal" "$2" "$ids" none normal 6e-2
   done
