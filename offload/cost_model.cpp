@@ -114,6 +114,10 @@ Prediction predict(const ModelLayout& model, const Plan& plan, const Schedule& s
       one * static_cast<double>(ceil_div(plan.workload.sequences, decode.tokens));
   p.decode_seconds = one * static_cast<double>(passes.decode().count);
   p.link_bytes_per_pass = static_cast<double>(plan.streamed_bytes(model, decode.tokens));
+  if (!plan.host_attends(plan.route_of(decode.tokens))) {
+    const CacheTraffic traffic = cache_traffic(plan.host_kv, hardware, decode);
+    p.link_bytes_per_pass += static_cast<double>(plan.host_kv.layers * traffic.before_bytes);
+  }
   return p;
 }
 

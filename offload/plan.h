@@ -102,7 +102,7 @@ struct Prediction {
   double prefill_seconds = 0.0;      // of all prompts
   double decode_pass_seconds = 0.0;  // one token of every sequence
   double decode_seconds = 0.0;       // of max_tokens passes
-  double link_bytes_per_pass = 0.0;
+  double link_bytes_per_pass = 0.0;  // of weights and pages that decoding one token streams
 
   double seconds() const { return prefill_seconds + decode_seconds; }  // of the workload
 };
