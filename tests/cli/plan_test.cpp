@@ -91,7 +91,8 @@ TEST_CASE("plan: units are placed as --place and --resident say, the rest around
   refused(with(kCard, {"--host-units", "many"}), 2, "--host-units many");
 }
 
-TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever is fastest") {
+TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever is fastest" *
+          doctest::test_suite("slow")) {
   const auto kv = [](std::vector<std::string> types, const char* vram) {
     if (!types.empty()) types.insert(types.begin(), "--kv-types");
     const Json json = planned(with(
@@ -224,7 +225,8 @@ TEST_CASE("plan: tells what binds, what another GiB would do, and the next best 
   refused(with(kCard, {"--vram", std::to_string(smallest - 1)}), 4, std::to_string(smallest));
 }
 
-TEST_CASE("plan: --for throughput chooses how many sequences are worked on at once") {
+TEST_CASE("plan: --for throughput chooses how many sequences are worked on at once" *
+          doctest::test_suite("slow")) {
   const std::vector<std::string> many = {"--vram", "5GiB", "--sequences",  "100",
                                          "--ctx",  "2048", "--host-cache", "0"};
   const Json json = planned(with(many, {"--for", "throughput"}));

@@ -39,7 +39,7 @@ testing::ProgramResult synth_tiny(const std::string& file, const std::string& ty
 
 }  // namespace
 
-TEST_CASE("synth: a file of every type is planned and run") {
+TEST_CASE("synth: a file of every type is planned and run" * doctest::test_suite("slow")) {
   const testing::TemporaryFolder folder;
   for (const DType type : kAllDTypes) {
     const std::string name(dtype_info(type).name);
