@@ -41,6 +41,19 @@ std::array<Lanes, 4> turned(const Rows& rows, std::size_t at) {
           __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
 }
 
+// Four bytes of each row at `at`.
+Lanes quads_at(const Rows& rows, std::size_t at) {
+  Lanes quads{};
+  for (std::size_t r = 0; r < kTurnedRows; ++r) quads[r] = load<Quad>(rows[r] + at);
+  return quads;
+}
+
+// The low half-bytes of both, the second's in the high ones.
+template <typename Words>
+constexpr Words half_bytes(Words low, Words high) {
+  return (low & kNibbles) | (high & kNibbles) << 4;
+}
+
 // --- Values as the file holds them: 16 or 32 bytes in a row, each a part of several values.
 
 // 32 values in 16 bytes: 0..15 in the low half-bytes, 16..31 in the high.
@@ -68,8 +81,7 @@ Columns parts_of_bytes(const Rows& rows, std::size_t at, int shift, Quad mask) {
 
 // 32 one-bit values in 32 bits.
 Columns single_bits(const Rows& rows, std::size_t at) {
-  Lanes bits;
-  for (std::size_t r = 0; r < kTurnedRows; ++r) bits[r] = load<Quad>(rows[r] + at);
+  const Lanes bits = quads_at(rows, at);
   Columns values;
   // The product puts bit i of four at bit 8 i (and others elsewhere).
   for (int j = 0; j < 8; ++j) values[j] = (bits >> 4 * j & 15) * 0x00204081u & kBits;
@@ -88,8 +100,6 @@ Columns file_values(const Rows& rows, std::size_t g) {
   const std::size_t half = g / 4;
   const int run = static_cast<int>(g % 4);
   const int index = static_cast<int>(g);
-  if constexpr (kType == DType::kQ4_0) return halves_of_bytes(rows, 2);
-  if constexpr (kType == DType::kQ4_1) return halves_of_bytes(rows, 4);
   if constexpr (kType == DType::kQ5_0) {
     return above(halves_of_bytes(rows, 6), single_bits(rows, 2), 4);
   }
@@ -143,8 +153,7 @@ void put_values(const Columns& values, std::size_t row, std::byte* group) {
   }
   if constexpr (kLayout.nibbles) {
     for (int j = 0; j < 4; ++j) {
-      const Lanes plane = (values[j] & kNibbles) | (values[j + 4] & kNibbles) << 4;
-      store(group + kLayout.nibbles_at() + 64 * j, plane);
+      store(group + kLayout.nibbles_at() + 64 * j, half_bytes(values[j], values[j + 4]));
     }
   }
   if constexpr (kLayout.bytes) {
@@ -160,9 +169,7 @@ static_assert(kTurnedRows == sizeof(Quad));
 
 Quartet turned_bytes(const Rows& rows, std::size_t at) {
   using Bytes = std::uint8_t __attribute__((vector_size(sizeof(Lanes))));
-  Lanes of_rows{};
-  for (std::size_t r = 0; r < kTurnedRows; ++r) of_rows[r] = load<Quad>(rows[r] + at);
-  const auto bytes = reinterpret_cast<Bytes>(of_rows);
+  const auto bytes = reinterpret_cast<Bytes>(quads_at(rows, at));
   const Bytes turned =
       __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   Quartet quads;
@@ -173,11 +180,6 @@ Quartet turned_bytes(const Rows& rows, std::size_t at) {
 // Those of four sub-blocks as the file has them, a byte each.
 void put_scale_bytes(const Quartet& scales, std::byte* to) {
   for (std::size_t s = 0; s < scales.size(); ++s) store(to + kPanelRows * s, scales[s]);
-}
-
-// Four bits of each of two sub-blocks, the first in the low half-byte.
-constexpr Quad half_bytes(Quad low, Quad high) {
-  return (low & kNibbles) | (high & kNibbles) << 4;
 }
 
 // Q4_K, Q5_K: eight scales and eight mins of six bits each, in 12 bytes of the file.

@@ -76,7 +76,7 @@ class Search {
       for (const std::size_t cache_slots : cache_slot_counts(limits_, plan->host_kv.layers)) {
         Plan other = *plan;
         other.cache_slots = cache_slots;
-        count_bytes(model_, other);
+        count_slots(other);
         if (fits(other)) best.consider(std::move(other));
       }
       if (as_can_be && best.found()) break;  // shorter segments only save memory
@@ -258,7 +258,6 @@ class Search {
   // Numbers of caches in host memory between those tried, in ever smaller steps from the best.
   void try_other_caches(const Hardware& hardware, BestPlan& best) const {
     const std::vector<std::size_t> counts = all_host_caches(model_, limits_);
-    std::shared_ptr<const Candidates> candidates;
     for (std::size_t step = counts.size() / 8; step > 0 && best.plan().slots > 0; step /= 2) {
       const std::size_t middle = best.plan().host_kv.layers;
       for (const bool more : {false, true}) {
@@ -269,7 +268,7 @@ class Search {
         plan.cache_slots = std::min(best.plan().cache_slots, plan.host_kv.layers);
         count_bytes(model_, plan);
         Choices choices;
-        candidates.reset();
+        std::shared_ptr<const Candidates> candidates;
         add_streaming(plan, hardware, best, candidates, choices);
         consider(choices, best);
       }

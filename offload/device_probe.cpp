@@ -3,7 +3,6 @@
 #include "offload/device_probe.h"
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "memory/clock.h"
@@ -19,7 +18,7 @@ constexpr int kRuns = 3;
 constexpr std::size_t kMostCalls = 400;
 constexpr double kWarmUpSeconds = 0.1;  // until clocks are up
 constexpr double kSlowSeconds = 1e-3;   // of the small layer; a GPU takes a tenth of that
-constexpr int kLayers = 5;
+constexpr double kStallSeconds = 0.5;   // no thread waits as long for a core
 
 // As models of eight billion weights have it, but for fewer key heads, as larger ones have them.
 DeviceLayerShape usual_shape() {
@@ -58,16 +57,16 @@ class DeviceProbe {
   DeviceProbe(Device& device, Ops& ops, const DeviceLayerShape& shape, std::byte* memory)
       : layer_(device, ops, shape, memory, kDeviceProbeBytes) {}
 
-  // Of a layer's products, of as many tokens as there are; not of a moment at which this thread
-  // had no core.
-  double layer_seconds() {
+  // A layer's products, of as many tokens as there are, take long; not only in a moment at which
+  // this thread has no core: ever more of them, until they are fast or no such moment is as long.
+  bool is_slow() {
     layer_.set_precision(Precision::kNormal);
-    double least = std::numeric_limits<double>::infinity();
-    for (int i = 0; i < kLayers; ++i) {
-      least = std::min(
-          least, time([&] { layer_.products(DeviceLayer::kUsualType, DeviceLayer::kMostTokens); }));
+    const auto layer = [&] { layer_.products(DeviceLayer::kUsualType, DeviceLayer::kMostTokens); };
+    for (std::size_t calls = 1;; calls *= 2) {
+      const double seconds = run(calls, layer);
+      if (seconds <= kSlowSeconds) return false;
+      if (seconds * static_cast<double>(calls) > kStallSeconds) return true;
     }
-    return least;
   }
 
   double turn_seconds() {
@@ -103,22 +102,25 @@ class DeviceProbe {
   }
 
  private:
+  // Seconds of a call of `work`, of `calls` in a row.
+  template <typename Work>
+  double run(std::size_t calls, const Work& work) {
+    const double begin = now_seconds();
+    for (std::size_t i = 0; i < calls; ++i) work();
+    layer_.finish();
+    return (now_seconds() - begin) / static_cast<double>(calls);
+  }
+
   // Of one call of `work`, which was called before: what it needs is loaded. A long one is called
   // no more than once.
   template <typename Work>
   double time(const Work& work) {
-    const auto run = [&](std::size_t calls) {
-      const double begin = now_seconds();
-      for (std::size_t i = 0; i < calls; ++i) work();
-      layer_.finish();
-      return (now_seconds() - begin) / static_cast<double>(calls);
-    };
-    run(1);
-    const double once = std::max(run(1), 1e-9);
+    run(1, work);
+    const double once = std::max(run(1, work), 1e-9);
     if (once >= kRunSeconds) return once;
     const auto calls = static_cast<std::size_t>(kRunSeconds / once) + 1;
     std::vector<double> seconds;
-    for (int i = 0; i < kRuns; ++i) seconds.push_back(run(std::min(calls, kMostCalls)));
+    for (int i = 0; i < kRuns; ++i) seconds.push_back(run(std::min(calls, kMostCalls), work));
     return median(std::move(seconds));
   }
 
@@ -203,7 +205,7 @@ class DeviceProbe {
 
 DeviceRates measure_device(Device& device, Ops& ops, std::byte* memory,
                            const std::function<void()>& on_done) {
-  const bool slow = DeviceProbe(device, ops, small_shape(), memory).layer_seconds() > kSlowSeconds;
+  const bool slow = DeviceProbe(device, ops, small_shape(), memory).is_slow();
   DeviceProbe probe(device, ops, slow ? small_shape() : usual_shape(), memory);
   DeviceRates rates;
   for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {

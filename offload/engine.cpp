@@ -257,15 +257,21 @@ const std::byte* Engine::take_read(std::uint32_t piece) {
   return from;
 }
 
+// Tells the trace when the device does what `work` enqueues.
+template <typename Work>
+void Engine::compute(std::uint32_t piece, bool cache, const Work& work) {
+  Span* span = trace_.open(Lane::kCompute, piece, cache);
+  compute_->stamp(&span->begin_seconds);
+  work();
+  compute_->stamp(&span->end_seconds);
+}
+
 void Engine::run_compute(const Step& step) {
   const Piece& piece = schedule_.pieces[step.piece];
   const bool streamed = schedule_.outside[step.piece];
   const std::byte* weights =
       streamed ? streamer_->take() : weights_.units[piece.unit] + piece.begin_bytes;
-  Span* span = trace_.open(Lane::kCompute, step.piece);
-  compute_->stamp(&span->begin_seconds);
-  model_->run(*compute_, piece, weights);
-  compute_->stamp(&span->end_seconds);
+  compute(step.piece, /*cache=*/false, [&] { model_->run(*compute_, piece, weights); });
   if (!streamed) return;
   streamer_->release();
   trace_.took_copy();
@@ -317,10 +323,7 @@ void Engine::run_copy_cache(const Step& step) {
 void Engine::run_attend_copied(const Step& step) {
   const std::size_t unit = schedule_.pieces[step.piece].unit;
   std::byte* pages = cache_slots_->take();
-  Span* span = trace_.open(Lane::kCompute, step.piece, /*cache=*/true);
-  compute_->stamp(&span->begin_seconds);
-  model_->attend(*compute_, unit, pages);
-  compute_->stamp(&span->end_seconds);
+  compute(step.piece, /*cache=*/true, [&] { model_->attend(*compute_, unit, pages); });
   cache_slots_->bring_back(host_->cache(unit), trace_.open_download(step.piece, /*cache=*/true));
   if (cache_slots_->sends_any()) trace_.took_copy();
 }

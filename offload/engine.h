@@ -104,6 +104,8 @@ class Engine {
   void run_copy_cache(const Step& step);
   void run_attend_copied(const Step& step);
   template <typename Work>
+  void compute(std::uint32_t piece, bool cache, const Work& work);
+  template <typename Work>
   void call_host(const Work& work, Span* span);
   void fetch(std::byte* to, const std::byte* from, std::size_t bytes, std::uint32_t piece);
   void wait_for_compute();

@@ -126,6 +126,7 @@ PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Sche
   if (plan.host_kv.layers > 0) {
     table.host_attention = predict_attention(model, hardware.host, plan.kv.type, size);
     table.device_attention = predict_attention(model, hardware.device, plan.kv.type, size);
+    table.cache_traffic = cache_traffic(plan.host_kv, hardware, size);
   }
   std::vector<std::size_t> met;  // a unit of each shape, cut alike
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {

@@ -45,7 +45,8 @@ struct PieceTable {
   std::vector<PieceSeconds> device;
   std::vector<PieceSeconds> host;  // what it computes uncut: all at a unit's first piece
   PieceSeconds host_attention;     // of a layer whose cache is in host memory,
-  PieceSeconds device_attention;   // or in a cache slot
+  PieceSeconds device_attention;   // or in a cache slot,
+  CacheTraffic cache_traffic;      // through which its pages go
 };
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size);

@@ -51,8 +51,7 @@ struct PlanLimits {
   bool host_computes = false;            // the host is a second place to compute
   // Units that it takes in small passes; none: as many as pay.
   std::optional<std::size_t> host_units{};
-  // Layers whose cache lies in host memory; none: as many as pay, if the host is a place to
-  // compute.
+  // Layers whose cache lies in host memory; none: as many as pay, if the host is one.
   std::optional<std::size_t> host_cache_layers{};
   std::optional<std::size_t> cache_slots{};  // of Plan::cache_slots; none: where they pay
   std::optional<std::size_t> resident_units{};

@@ -44,10 +44,10 @@ void Replay::pass(const std::vector<Step>& steps, const PassSize& size, const Pi
         attend_by_host(step.piece, size, pieces.host_attention);
         break;
       case StepKind::kCopyCache:
-        copy_cache(step.piece, size);
+        copy_cache(step.piece, pieces.cache_traffic);
         break;
       case StepKind::kAttendCopied:
-        attend_copied(step.piece, size, pieces.device_attention);
+        attend_copied(step.piece, pieces);
         break;
       case StepKind::kLogits:
         download_logits(size);
@@ -83,8 +83,7 @@ void Replay::copy(std::uint32_t piece) {
 }
 
 // All pages that hold keys from before the pass.
-void Replay::copy_cache(std::uint32_t piece, const PassSize& size) {
-  const CacheTraffic traffic = cache_traffic(plan_.host_kv, hardware_, size);
+void Replay::copy_cache(std::uint32_t piece, const CacheTraffic& traffic) {
   const std::size_t slot = slots_ + sent_caches_++ % plan_.cache_slots;
   ready_[slot] = free_[slot];
   if (traffic.before_bytes == 0) return;
@@ -165,14 +164,14 @@ void Replay::attend_by_host(std::uint32_t piece, const PassSize& size,
 }
 
 // What the pass has added goes back while computing goes on.
-void Replay::attend_copied(std::uint32_t piece, const PassSize& size, const PieceSeconds& seconds) {
+void Replay::attend_copied(std::uint32_t piece, const PieceTable& pieces) {
   const std::size_t slot = slots_ + taken_caches_++ % plan_.cache_slots;
   wait_for(slot);
   const double begin = now_;
-  work(seconds, hardware_.device.share_beside_copies);
+  work(pieces.device_attention, hardware_.device.share_beside_copies);
   tell(Lane::kCompute, piece, begin, now_, /*cache=*/true);
   const double back_begin = std::max(back_, now_);
-  back_ = back_begin + cache_traffic(plan_.host_kv, hardware_, size).down_seconds;
+  back_ = back_begin + pieces.cache_traffic.down_seconds;
   tell(Lane::kLinkDown, piece, back_begin, back_, /*cache=*/true);
   free_[slot] = back_;
 }

@@ -44,7 +44,7 @@ class Replay {
   std::size_t rotation_bytes() const;
   void tell(Lane lane, std::uint32_t piece, double begin, double end, bool cache = false);
   void copy(std::uint32_t piece);
-  void copy_cache(std::uint32_t piece, const PassSize& size);
+  void copy_cache(std::uint32_t piece, const CacheTraffic& traffic);
   void send(std::uint32_t piece, std::size_t slot, double there, std::size_t bytes, double seconds,
             bool cache = false);
   double read(std::uint32_t piece);
@@ -52,7 +52,7 @@ class Replay {
   void compute(std::uint32_t piece, const PieceSeconds& seconds);
   void compute_by_host(std::uint32_t first, const PassSize& size, const PieceTable& pieces);
   void attend_by_host(std::uint32_t piece, const PassSize& size, const PieceSeconds& seconds);
-  void attend_copied(std::uint32_t piece, const PassSize& size, const PieceSeconds& seconds);
+  void attend_copied(std::uint32_t piece, const PieceTable& pieces);
   void wait_for(std::size_t slot);
   void bring_back(std::uint32_t piece, std::size_t bytes);
   void download_logits(const PassSize& size);
