@@ -9,6 +9,7 @@ namespace {
 
 struct AvxVnni : Avx2 {
   static constexpr bool kByteDot = true;
+  static constexpr int kTokens = 3;
   // sum + products of four unsigned bytes a lane with four signed ones.
   SLUICE_INLINE I dot(I sum, I weights, I activations) {
     return _mm256_dpbusd_avx_epi32(sum, weights, activations);

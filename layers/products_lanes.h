@@ -178,7 +178,11 @@ SLUICE_INLINE Integers<Isa> multiply_pairs(const Integers<Isa>& weights,
 }
 template <typename Isa>
 SLUICE_INLINE Integers<Isa> add_halves(const Integers<Isa>& a, const Integers<Isa>& b) {
-  return each_integer<Isa>([&](int i) { return Isa::add_halves(a.v[i], b.v[i]); });
+  return each_integer<Isa>([&](int i) {
+    auto sum = Isa::add_halves(a.v[i], b.v[i]);
+    asm("" : "+x"(sum));  // now: put off until all products are there, these would need a stack
+    return sum;
+  });
 }
 template <typename Isa>
 SLUICE_INLINE Integers<Isa> widen_pairs(const Integers<Isa>& a) {
