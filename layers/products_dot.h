@@ -85,23 +85,23 @@ SLUICE_INLINE void add_plane(const Weights<Isa> (&weights)[kPanels],
   constexpr int kMost = products_in_halves(kLayout);
   constexpr int kStep = kMost < kCount ? kMost : kCount;
   static_assert(kCount % kStep == 0);
-  unrolled<kCount / kStep>([&](auto step) {
+#pragma GCC unroll 8
+  for (int step = kFirst; step < kFirst + kCount; step += kStep) {
     Integers<Isa> halves[kTokens][kPanels];
-    unrolled<kStep>([&](auto i) {
-      constexpr int kJ = kFirst + step * kStep + i;
-      unrolled<kTokens>([&](auto t) {
-        const auto activations = Isa::broadcast(word(in[t], kJ));
-        unrolled<kPanels>([&](auto p) {
-          const auto products = multiply_pairs<kLayout.bytes>(weights[p].quads[kJ], activations);
-          halves[t][p] = i == 0 ? products : add_halves(halves[t][p], products);
-        });
-      });
-    });
-    unrolled<kTokens * kPanels>([&](auto i) {
-      auto& sum = total[i / kPanels][i % kPanels];
-      sum = add(sum, widen_pairs(halves[i / kPanels][i % kPanels]));
-    });
-  });
+#pragma GCC unroll 8
+    for (int j = step; j < step + kStep; ++j) {
+      for (int t = 0; t < kTokens; ++t) {
+        const auto activations = Isa::broadcast(word(in[t], j));
+        for (int p = 0; p < kPanels; ++p) {
+          const auto products = multiply_pairs<kLayout.bytes>(weights[p].quads[j], activations);
+          halves[t][p] = j == step ? products : add_halves(halves[t][p], products);
+        }
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      for (int p = 0; p < kPanels; ++p) total[t][p] = add(total[t][p], widen_pairs(halves[t][p]));
+    }
+  }
 }
 
 // dot, where bytes have no dot product.

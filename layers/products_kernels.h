@@ -37,7 +37,7 @@ struct Kernels {
 
   // Few tokens and one panel: a single stream from memory, the sums in registers.
   template <DType kType, typename Group, int kTokens>
-  [[gnu::flatten]] static void panel_once(const ProductArgs& args, std::size_t panel) {
+  static void panel_once(const ProductArgs& args, std::size_t panel) {
     constexpr BlockLayout kLayout = block_layout(kType);
     const std::size_t row_bytes = activation_row_bytes(args.form, args.columns);
     const std::size_t blocks = args.columns / kLayout.columns();
@@ -83,8 +83,8 @@ struct Kernels {
 
   // A block of tokens and kPanels panels: unpacked weights stay in registers, the sums in L1.
   template <DType kType, typename Group, int kPanels>
-  [[gnu::flatten]] static void matrix_panels(const ProductArgs& args, std::size_t panel,
-                                             std::size_t first_token, std::size_t tokens) {
+  static void matrix_panels(const ProductArgs& args, std::size_t panel, std::size_t first_token,
+                            std::size_t tokens) {
     constexpr BlockLayout kLayout = block_layout(kType);
     const std::size_t row_bytes = activation_row_bytes(args.form, args.columns);
     const std::size_t blocks = args.columns / kLayout.columns();
