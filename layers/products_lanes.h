@@ -180,7 +180,7 @@ template <typename Isa>
 SLUICE_INLINE Integers<Isa> add_halves(const Integers<Isa>& a, const Integers<Isa>& b) {
   return each_integer<Isa>([&](int i) {
     auto sum = Isa::add_halves(a.v[i], b.v[i]);
-    asm("" : "+x"(sum));  // now: put off until all products are there, these would need a stack
+    asm("" : "+x"(sum));  // not later: GCC would first collect more products than registers hold
     return sum;
   });
 }
