@@ -284,7 +284,9 @@ TEST_CASE("sweep: Ctrl-C leaves the rows that there are, exit 130") {
       run_sluice({"sweep", tiny(), "--prompt-tokens", "24", "--max-tokens", "8", "--vram",
                   "1000,80kB..900kB:1kB", "--link", "1MB/s", "--measure", "--csv", folder / "s.csv",
                   "--svg", folder / "s.svg", "--json", folder / "s.json"},
-                 {.interrupt_after = 1.5});
+                 {.interrupt_when = [](const std::string& out) {
+                   return out.find("too small") != std::string::npos;
+                 }});
   CHECK(result.exit_code == 130);
   CHECK(read_csv(read_text(folder / "s.csv")).size() >= 2);
   CHECK(testing::xml_fault(read_text(folder / "s.svg")) == "");

@@ -140,7 +140,8 @@ TEST_CASE("output file: a disk without room is told before anything is written")
 TEST_CASE("synth: Ctrl-C leaves nothing") {
   const testing::TemporaryFolder folder;
   const testing::ProgramResult result = run_sluice(
-      {"synth", "llama-3-8b", "-o", folder / "m", "--threads", "1"}, {.interrupt_after = 0.6});
+      {"synth", "llama-3-8b", "-o", folder / "m", "--threads", "1"},
+      {.interrupt_when = [&](const std::string&) { return files_in(folder.path()) > 0; }});
   CHECK(result.exit_code == 130);
   CHECK(files_in(folder.path()) == 0);
 }

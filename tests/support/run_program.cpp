@@ -59,19 +59,16 @@ ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOpt
     execv(argv[0], argv.data());
     _exit(127);
   }
-  if (options.interrupt_after > 0) {
-    std::this_thread::sleep_for(std::chrono::duration<double>(options.interrupt_after));
-    kill(child, SIGINT);
-  }
   int status = 0;
   std::size_t peak_bytes = 0;
-  if (options.watch_memory) {
-    while (waitpid(child, &status, WNOHANG) == 0) {
-      peak_bytes = std::max(peak_bytes, resident_peak_bytes(child));
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  bool interrupt = options.interrupt_when != nullptr;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (options.watch_memory) peak_bytes = std::max(peak_bytes, resident_peak_bytes(child));
+    if (interrupt && options.interrupt_when(read_whole(out))) {
+      kill(child, SIGINT);
+      interrupt = false;
     }
-  } else {
-    waitpid(child, &status, 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
           options.out_path.empty() ? read_whole(out) : std::string(), read_whole(err), peak_bytes};

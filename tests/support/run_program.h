@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ struct ProgramResult {
 };
 
 struct RunOptions {
-  std::string input{};         // on standard input
-  double interrupt_after = 0;  // seconds until SIGINT; 0: none
-  std::string out_path{};      // standard output goes there
-  bool watch_memory = false;   // sample its resident set's peak
+  std::string input{};        // on standard input
+  std::string out_path{};     // standard output goes there
+  bool watch_memory = false;  // sample its resident set's peak
+  // SIGINT is sent once this is true of what it has written to standard output so far.
+  std::function<bool(const std::string& out)> interrupt_when{};
 };
 
 // sluice `arguments`. Ended after 60 seconds.
