@@ -306,7 +306,7 @@ TEST_CASE("engine on a GPU: tokens are sim's with caches in host memory, attende
   limits.segment_tokens = 20;
   const Generated truth = on_sim(model, limits, prompt);
   std::size_t seed = 80;
-  for (const std::size_t layers : {std::size_t{1}, model.layout.config.layers}) {
+  for (std::size_t layers = 1; layers <= model.layout.config.layers; ++layers) {
     for (const std::size_t slots : {1, 2}) {
       for (const bool host_attends : {false, true}) {
         CAPTURE(layers);

@@ -55,7 +55,7 @@ ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOpt
     redirect(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);
     redirect(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
     setenv("CUDA_VISIBLE_DEVICES", "", 1);  // what the CPU answers is what is tested
-    alarm(240);
+    alarm(60);
     execv(argv[0], argv.data());
     _exit(127);
   }

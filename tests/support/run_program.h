@@ -23,7 +23,7 @@ struct RunOptions {
   std::function<bool(const std::string& out)> interrupt_when{};
 };
 
-// sluice `arguments`. Ended after four minutes.
+// sluice `arguments`. Ended after 60 seconds.
 ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
 }  // namespace sluice::testing
