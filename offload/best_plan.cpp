@@ -66,7 +66,11 @@ std::optional<Plan> BestPlan::replayed(Plan plan) {
       plan.routes.clear();
       fit_host(model_, plan, limits_.host_bytes);
     }
-    schedule = make_schedule(model_, plan);
+    if (limits_.host_bytes) {  // what is on the disk may be another part
+      schedule = make_schedule(model_, plan);
+    } else {
+      schedule.prologue = make_prologue(model_, plan, schedule);
+    }
   }
   plan.predicted = predict(model_, plan, schedule, hardware_);
   return plan;

@@ -20,7 +20,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kTriedFirst = 2;  // of every shape
+constexpr std::size_t kTriedFirst = 2;  // candidates of every shape
 
 // Slots, segments and caches of some sizes, and what could be resident beside them.
 struct Shape {
@@ -31,10 +31,10 @@ struct Streaming {
   const Shape* shape;
   Candidate candidate;
 };
-// What a search enumerates: shapes, and the candidates of each that may be fastest.
+// What a search enumerates: shapes, and the candidates of each that promise most.
 struct Choices {
   std::deque<Shape> shapes;
-  std::vector<Streaming> streaming;
+  std::vector<Streaming> first;  // kTriedFirst of every shape at most
 };
 
 class Search {
@@ -209,7 +209,7 @@ class Search {
     for (const std::size_t segment : segments(kLongestSegmentTokens)) {
       Plan plan = blank(segment, 0);
       count_bytes(model_, plan);
-      const std::size_t before = all.streaming.size();
+      const std::size_t before = all.first.size();
       for (const std::size_t slot_bytes : slot_sizes(model_)) {
         plan.slot_bytes = slot_bytes;
         std::shared_ptr<const Candidates> candidates;
@@ -225,10 +225,10 @@ class Search {
           }
         }
       }
-      const std::span<const Streaming> added = std::span(all.streaming).subspan(before);
+      const std::span<const Streaming> added = std::span(all.first).subspan(before);
       if (!added.empty()) best.consider(make(*std::ranges::min_element(added, {}, seconds_of)));
     }
-    consider(all, best);
+    consider(all, hardware, best);
   }
 
   // Those of one shape, whose bytes have been counted but for what the host takes. `candidates` are
@@ -236,23 +236,37 @@ class Search {
   // limit.
   bool add_streaming(const Plan& plan, const Hardware& hardware, const BestPlan& best,
                      std::shared_ptr<const Candidates>& candidates, Choices& all) const {
-    const std::size_t used = plan.bytes.total();
-    if (used > limits_.most_device_bytes()) return false;
+    if (plan.bytes.total() > limits_.most_device_bytes()) return false;
     if (!candidates) {
       const WorkloadPasses passes = passes_of(workload_, plan.segment_tokens);
       candidates = std::make_shared<const Candidates>(model_, limits_, hardware, passes, plan);
     }
+    const Shape& shape = all.shapes.emplace_back(Shape{plan, candidates});
+    std::vector<Streaming> first;
+    for (const Streaming& s : streaming_of(shape, hardware, best)) {
+      first.insert(std::ranges::upper_bound(first, seconds_of(s), {}, seconds_of), s);
+      if (first.size() > kTriedFirst) first.pop_back();
+    }
+    all.first.insert(all.first.end(), first.begin(), first.end());
+    return true;
+  }
+
+  // What could be resident beside a shape's slots, if it may be faster than the best.
+  std::vector<Streaming> streaming_of(const Shape& shape, const Hardware& hardware,
+                                      const BestPlan& best) const {
+    const Plan& plan = shape.blank;
     // A prompt finds its slots full: so much of its copies is for free.
     const double ahead_seconds =
         static_cast<double>(plan.slots) * hardware.to_device.seconds(plan.slot_bytes);
     const HostCaches caches{plan.host_kv.layers, plan.cache_slots > 0};
-    const Shape& shape = all.shapes.emplace_back(Shape{plan, candidates});
-    for (Candidate c : candidates->within(limits_.most_device_bytes() - used, caches)) {
+    const std::size_t room = limits_.most_device_bytes() - plan.bytes.total();
+    std::vector<Streaming> streaming;
+    for (Candidate c : shape.candidates->within(room, caches)) {
       c.seconds -= ahead_seconds;
       if (best.found() && c.seconds >= best.seconds()) continue;
-      all.streaming.push_back({&shape, c});
+      streaming.push_back({&shape, c});
     }
-    return true;
+    return streaming;
   }
 
   // Numbers of caches in host memory between those tried, in ever smaller steps from the best.
@@ -270,22 +284,33 @@ class Search {
         Choices choices;
         std::shared_ptr<const Candidates> candidates;
         add_streaming(plan, hardware, best, candidates, choices);
-        consider(choices, best);
+        consider(choices, hardware, best);
       }
     }
   }
 
-  // The most promising of every shape first, then all others.
-  void consider(Choices& choices, BestPlan& best) const {
-    std::vector<Streaming>& streaming = choices.streaming;
-    std::ranges::stable_sort(streaming, {}, seconds_of);
+  // The most promising of every shape first, then all others. Of a large model these are so many
+  // that they aren't listed before it is known that there is time for them.
+  void consider(Choices& choices, const Hardware& hardware, BestPlan& best) const {
+    const auto is_over = [&](const Streaming& s) {
+      return best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds());
+    };
+    std::ranges::stable_sort(choices.first, {}, seconds_of);
+    for (const Streaming& s : choices.first) {
+      if (is_over(s)) break;
+      best.consider(make(s));
+    }
+    if (best.exhausted()) return;
+    std::vector<Streaming> all;
+    for (const Shape& shape : choices.shapes) {
+      const std::vector<Streaming> more = streaming_of(shape, hardware, best);
+      all.insert(all.end(), more.begin(), more.end());
+    }
+    std::ranges::stable_sort(all, {}, seconds_of);
     std::map<const Shape*, std::size_t> tried;
-    for (const bool others : {false, true}) {
-      tried.clear();
-      for (const Streaming& s : streaming) {
-        if (best.exhausted() || (best.found() && s.candidate.seconds >= best.seconds())) break;
-        if ((tried[s.shape]++ < kTriedFirst) != others) best.consider(make(s));
-      }
+    for (const Streaming& s : all) {
+      if (is_over(s)) break;
+      if (tried[s.shape]++ >= kTriedFirst) best.consider(make(s));
     }
   }
 

@@ -22,18 +22,45 @@ std::size_t Schedule::part_bytes(std::uint32_t piece) const {
   return end.begin_bytes + end.size_bytes - pieces[part[piece]].begin_bytes;
 }
 
+namespace {
+
+// How a unit was cut. Layers are alike: most units are cut as one before them was.
+struct Cut {
+  std::size_t unit;
+  std::size_t limit_bytes;
+  Attention attention;
+};
+
+}  // namespace
+
 Schedule make_schedule(const ModelLayout& model, const Plan& plan) {
   Schedule schedule;
+  std::vector<Cut> cuts;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
     const bool outside = is_outside(plan.placement[unit]);
     const bool on_disk = plan.placement[unit] == Placement::kDisk;
     const std::size_t limit_bytes = outside ? plan.slot_bytes : model.units[unit].size_bytes;
     const UnitInfo& info = model.units[unit];
     const bool elsewhere = info.kind == UnitKind::kAttention && plan.caches_on_host(info.layer);
+    const Attention attention = elsewhere ? Attention::kElsewhere : Attention::kInUnit;
+    const auto twin = std::ranges::find_if(cuts, [&](const Cut& c) {
+      return c.limit_bytes == limit_bytes && c.attention == attention &&
+             model.units[c.unit].same_shape(info);
+    });
+    std::vector<Piece> pieces;
+    if (twin == cuts.end()) {
+      pieces = cut_unit(model.units, unit, limit_bytes, attention);
+      schedule.whole.push_back(whole_unit(model.units, unit));
+      cuts.push_back({unit, limit_bytes, attention});
+    } else {
+      const auto all = schedule.pieces.begin();
+      pieces.assign(all + schedule.unit[twin->unit], all + schedule.unit[twin->unit + 1]);
+      schedule.whole.push_back(Piece(schedule.whole[twin->unit]));
+      schedule.whole.back().unit = unit;
+    }
     schedule.unit.push_back(schedule.pieces.size());
-    schedule.whole.push_back(whole_unit(model.units, unit));
-    for (Piece& piece : cut_unit(model.units, unit, limit_bytes,
-                                 elsewhere ? Attention::kElsewhere : Attention::kInUnit)) {
+    for (Piece& piece : pieces) {
+      piece.unit = unit;
       const auto index = static_cast<std::uint32_t>(schedule.pieces.size());
       const std::size_t end = piece.begin_bytes + piece.size_bytes;
       const bool begins_part =
