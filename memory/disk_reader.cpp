@@ -38,8 +38,7 @@ std::size_t DiskReader::memory_bytes(std::size_t part_bytes, std::size_t panel_b
 }
 
 DiskReader::DiskReader(const ModelFile& file, const std::vector<std::vector<DiskRows>>& parts,
-                       const std::vector<std::byte*>& buffers,
-                       std::unique_ptr<ReadQueue> (*make_queue)(std::size_t))
+                       const std::vector<std::byte*>& buffers, MakeReadQueue make_queue)
     : file_(file), buffers_(buffers), requests_(std::make_unique<Request[]>(buffers.size())) {
   std::size_t files = 0;
   std::size_t largest = 0;

@@ -39,8 +39,7 @@ class DiskReader {
 
   // parts[i]: what part i is made of. The buffers must outlive the reader. Throws Error{kIo}.
   DiskReader(const ModelFile& file, const std::vector<std::vector<DiskRows>>& parts,
-             const std::vector<std::byte*>& buffers,
-             std::unique_ptr<ReadQueue> (*make_queue)(std::size_t depth) = ReadQueue::make);
+             const std::vector<std::byte*>& buffers, MakeReadQueue make_queue = ReadQueue::make);
   // Waits for what is being read.
   ~DiskReader();
   DiskReader(const DiskReader&) = delete;

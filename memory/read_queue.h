@@ -37,4 +37,6 @@ class ReadQueue {
   virtual Done wait() = 0;
 };
 
+using MakeReadQueue = std::unique_ptr<ReadQueue> (*)(std::size_t depth);
+
 }  // namespace sluice

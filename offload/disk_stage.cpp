@@ -61,14 +61,14 @@ std::vector<std::byte*> cut_buffers(std::byte* memory, std::size_t count, std::s
 }  // namespace
 
 DiskStage::DiskStage(const ModelFile& file, const ModelLayout& layout, const Plan& plan,
-                     const Schedule& schedule, Device& device)
+                     const Schedule& schedule, Device& device, MakeReadQueue make_queue)
     : schedule_(schedule),
       parts_(parts_of(schedule)),
       buffers_(plan.disk_buffers),
       memory_(buffers_ * align_up(plan.disk_buffer_bytes)),
       warning_(memory_.pin(device)),
       reader_(file, rows_of(layout, schedule, parts_),
-              cut_buffers(memory_.data(), buffers_, align_up(plan.disk_buffer_bytes))) {
+              cut_buffers(memory_.data(), buffers_, align_up(plan.disk_buffer_bytes)), make_queue) {
   const std::size_t head = schedule.unit[layout.units.size() - 1];
   before_head_ = static_cast<std::size_t>(
       std::ranges::count_if(parts_, [&](std::uint32_t p) { return p < head; }));

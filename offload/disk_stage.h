@@ -11,6 +11,7 @@
 #include "memory/device.h"
 #include "memory/disk_reader.h"
 #include "memory/host_store.h"
+#include "memory/read_queue.h"
 #include "offload/plan.h"
 #include "offload/schedule.h"
 #include "offload/streamer.h"
@@ -24,7 +25,7 @@ class DiskStage {
  public:
   // Begins to read. Borrows all of it.
   DiskStage(const ModelFile& file, const ModelLayout& layout, const Plan& plan,
-            const Schedule& schedule, Device& device);
+            const Schedule& schedule, Device& device, MakeReadQueue make_queue);
 
   void begin_pass(bool logits);
   // Blocks until the next piece, which is `piece`, has been read. Of the first of those that are

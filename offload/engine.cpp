@@ -49,7 +49,8 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
   model_ = std::make_unique<Model>(layout, ops, workspace_);
   if (plan_.host_computes()) start_host();
   if (plan_.disk_buffers > 0) {
-    disk_ = std::make_unique<DiskStage>(file, layout, plan_, schedule_, device);
+    disk_ = std::make_unique<DiskStage>(file, layout, plan_, schedule_, device,
+                                        options_.make_read_queue);
     if (warning_.empty()) warning_ = disk_->warning();
   }
   for (const Step& step : schedule_.prologue) run_copy(step);

@@ -33,7 +33,8 @@ struct EngineOptions {
   Progress on_feed;                         // tokens of one call of feed
   const std::atomic<bool>* stop = nullptr;  // looked at between passes
   bool trace = false;
-  ComputePace host_pace;  // of the units that the host computes
+  ComputePace host_pace;                            // of the units that the host computes
+  MakeReadQueue make_read_queue = ReadQueue::make;  // for what lies on the disk
 };
 
 struct EngineCounters {

@@ -69,7 +69,7 @@ struct Buffers {
 };
 
 void check_reads(const std::filesystem::path& path, std::uint32_t seed,
-                 std::unique_ptr<ReadQueue> (*make_queue)(std::size_t) = ReadQueue::make) {
+                 MakeReadQueue make_queue = ReadQueue::make) {
   const ModelFile file = ModelFile::open(path);
   std::mt19937 random(seed);
   const auto parts = random_parts(file, 8, random);
