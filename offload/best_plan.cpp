@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kMostReplayedPieces = 6'000'000;  // some 0.15 s
+constexpr std::size_t kMostReplayedPieces = 3'200'000;  // some 0.1 s
 constexpr std::size_t kSmallModelUnits = 40;            // every pair of units may be tried
 constexpr std::size_t kTinyModelUnits = 12;             // and every three,
 constexpr std::size_t kTinyModelShapes = 4;             // in the fastest of shapes
@@ -24,13 +24,11 @@ double seconds_of(const Plan& plan) {
          (plan.segment_tokens > kCachedTokens ? kWorth : 1.0);
 }
 
-bool same_shape(const Plan& a, const Plan& b) {
-  return a.segment_tokens == b.segment_tokens && a.slots == b.slots &&
-         a.slot_bytes == b.slot_bytes && a.host_kv.layers == b.host_kv.layers &&
-         a.cache_slots == b.cache_slots;
-}
-
 }  // namespace
+
+ShapeKey shape_key(const Plan& plan) {
+  return {plan.segment_tokens, plan.slots, plan.slot_bytes, plan.host_kv.layers, plan.cache_slots};
+}
 
 double BestPlan::seconds() const {
   return seconds_of(best_.front());
@@ -77,14 +75,14 @@ std::optional<Plan> BestPlan::replayed(Plan plan) {
 }
 
 void BestPlan::choose(Plan& plan, Schedule& schedule, RouteSizes sizes) const {
-  plan.routes = choose_routes(model_, plan, schedule, limits_, hardware_, sizes);
+  const Plan* like = sizes == RouteSizes::kOfWorkload && found() ? &best_.front() : nullptr;
+  plan.routes = choose_routes(model_, plan, schedule, limits_, hardware_, sizes, like);
 }
 
 void BestPlan::consider(Plan given) {
   std::optional<Plan> plan = replayed(std::move(given));
   if (!plan) return;
-  const auto same =
-      std::ranges::find_if(best_, [&](const Plan& p) { return same_shape(p, *plan); });
+  const auto same = std::ranges::find(best_, shape_key(*plan), shape_key);
   if (same == best_.end()) {
     best_.push_back(std::move(*plan));
   } else if (seconds_of(*plan) < seconds_of(*same)) {
@@ -95,7 +93,7 @@ void BestPlan::consider(Plan given) {
 }
 
 void BestPlan::refine() {
-  replayed_pieces_ = 0;
+  start_over();
   if (plan().placement.size() <= kSmallModelUnits) {
     for (std::size_t i = 0; i < best_.size(); ++i) {
       const bool tiny = plan().placement.size() <= kTinyModelUnits && i < kTinyModelShapes;

@@ -1,6 +1,7 @@
 // The fastest plan met so far, and small changes to it that may be faster still.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <vector>
@@ -11,6 +12,10 @@
 #include "offload/schedule.h"
 
 namespace sluice {
+
+// Segments, slots, their size, caches in host memory and slots for them.
+using ShapeKey = std::array<std::size_t, 5>;
+ShapeKey shape_key(const Plan& plan);
 
 class BestPlan {
  public:
@@ -24,12 +29,15 @@ class BestPlan {
   void refine();
 
   bool found() const { return !best_.empty(); }
+  // The fastest of each shape of slots, segments and caches, fastest first.
+  const std::vector<Plan>& kept() const { return best_; }
   const Plan& plan() const { return best_.front(); }
   double seconds() const;  // of the workload
   // The fastest with other slots, segments or caches in host memory, if there is one.
   std::optional<Plan> runner_up() const;
-  // So much has been replayed that the search had better come to an end.
+  // So much has been replayed since the start that the search had better go on to what comes next.
   bool exhausted() const;
+  void start_over() { replayed_pieces_ = 0; }
 
  private:
   std::optional<Plan> replayed(Plan plan);

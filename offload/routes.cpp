@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "offload/cost_model.h"
 
@@ -27,12 +28,27 @@ std::vector<std::size_t> spread(const std::vector<std::size_t>& units, std::size
   return chosen;
 }
 
+// Of the units that the host could compute in a pass of so many tokens, the share that it does.
+std::optional<double> share_of(const ModelLayout& model, const Plan& plan, std::size_t tokens) {
+  const std::size_t route = plan.route_of(tokens);
+  std::size_t free = 0;
+  std::size_t taken = 0;
+  for (std::size_t unit = 0; unit < plan.placement.size(); ++unit) {
+    if (!is_outside(plan.placement[unit])) continue;
+    if (model.units[unit].kind != UnitKind::kFeedForward) continue;
+    ++free;
+    taken += plan.by_host(unit, route);
+  }
+  if (free == 0) return std::nullopt;
+  return static_cast<double>(taken) / static_cast<double>(free);
+}
+
 // The units that the host had best compute in a pass of `tokens`, chosen by replay: the link brings
 // the others meanwhile. Units that are to be `streamed` aren't taken. And whether it had best
 // attend, where it needn't.
 Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                    const PlanLimits& limits, const Hardware& hardware, std::size_t tokens,
-                   const std::vector<bool>& streamed) {
+                   const std::vector<bool>& streamed, const Plan* like) {
   std::vector<std::size_t> pinned;
   std::vector<std::size_t> free;
   for (std::size_t unit = 0; unit < model.units.size(); ++unit) {
@@ -90,11 +106,24 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
   }
   // Time falls, then rises, with the host's share, but for small waves.
   std::size_t count = either_attends ? free.size() / 2 : 0;  // of the best so far
+  const std::optional<double> share =
+      like == nullptr ? std::nullopt : share_of(model, *like, tokens);
   const auto try_count = [&](std::size_t other) {
     if (consider(spread(free, other))) count = other;
   };
-  std::size_t step = std::max<std::size_t>(1, free.size() / kShares);
-  for (std::size_t other = 0; other <= free.size(); other += step) try_count(other);
+  std::size_t step = std::max<std::size_t>(1, free.size() / (share ? 2 * kShares : kShares));
+  if (share) {
+    try_count(static_cast<std::size_t>(*share * static_cast<double>(free.size()) + 0.5));
+    for (const bool more : {false, true}) {
+      for (std::size_t before = count + 1; before != count;) {
+        before = count;
+        if (more && count + step <= free.size()) try_count(count + step);
+        if (!more && count >= step) try_count(count - step);
+      }
+    }
+  } else {
+    for (std::size_t other = 0; other <= free.size(); other += step) try_count(other);
+  }
   while (step > 1) {
     step = (step + 1) / 2;
     const std::size_t middle = count;
@@ -108,7 +137,7 @@ Route choose_route(const ModelLayout& model, const Plan& plan, Schedule& schedul
 
 std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Schedule& schedule,
                                  const PlanLimits& limits, const Hardware& hardware,
-                                 RouteSizes wanted) {
+                                 RouteSizes wanted, const Plan* like) {
   std::vector<std::size_t> of_workload;
   for (const PassCount& pass : passes_of(plan.workload, plan.segment_tokens).kinds) {
     if (pass.count == 0 || pass.size.tokens > kMostHostTokens) continue;
@@ -131,7 +160,7 @@ std::vector<Route> choose_routes(const ModelLayout& model, const Plan& plan, Sch
     const bool keep = wanted == RouteSizes::kAll && chosen < plan.routes.size() &&
                       std::ranges::find(of_workload, n) != of_workload.end();
     Route route = keep ? plan.routes[chosen]
-                       : choose_route(model, plan, schedule, limits, hardware, n, streamed);
+                       : choose_route(model, plan, schedule, limits, hardware, n, streamed, like);
     if (!routes.empty() && routes.back().same_way(route)) {
       routes.back().tokens = n;
     } else {

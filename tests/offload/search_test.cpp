@@ -199,6 +199,42 @@ void check_more_memory(std::size_t rounds, std::size_t steps) {
   }
 }
 
+// What the search finds is hardly slower than what it finds when told how many slots there are and
+// how long segments.
+void compare_with_told(std::size_t rounds, std::size_t most_layers) {
+  std::mt19937 random(11);
+  for (std::size_t round = 0; round < rounds; ++round) {
+    const ShapeModel shape(random_shape(random, most_layers / 2 + random() % (most_layers / 2)),
+                           "q4_0");
+    const Workload workload{.sequences = 1 + random() % 4,
+                            .prompt_tokens = 1 + random() % 600,
+                            .max_tokens = 1 + random() % 100,
+                            .context_tokens = 1024};
+    PlanLimits limits{.host_computes = true};
+    const Hardware hardware = random_hardware(random);
+    const std::size_t smallest = smallest_limit_bytes(shape.model.layout, workload, limits);
+    const std::size_t everything =
+        make_plan(shape.model.layout, workload, limits, hardware).bytes.total();
+    limits.device_bytes = smallest + (everything - smallest) * (2 + random() % 6) / 10;
+    const Plan free = make_plan(shape.model.layout, workload, limits, hardware);
+    CAPTURE(round);
+    CAPTURE(describe(free));
+    for (const std::size_t slots : {2, 4, 12}) {
+      for (const std::size_t segment : {64, 256, 1024}) {
+        PlanLimits told = limits;
+        told.slots = slots;
+        told.segment_tokens = segment;
+        if (smallest_limit_bytes(shape.model.layout, workload, told) > *limits.device_bytes) {
+          continue;
+        }
+        const Plan plan = make_plan(shape.model.layout, workload, told, hardware);
+        CAPTURE(describe(plan));
+        CHECK(seconds(free) <= 1.05 * seconds(plan));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("search: within 2 % of the best of all plans, on models small enough to try them all") {
@@ -219,4 +255,12 @@ TEST_CASE("search: more memory is never predicted to be slower, but for what the
 TEST_CASE("search: more memory is never predicted to be slower, in many steps" *
           doctest::test_suite("slow")) {
   check_more_memory(8, 20);
+}
+
+TEST_CASE("search: what it is told about slots and segments doesn't make plans much faster") {
+  compare_with_told(1, 10);
+}
+
+TEST_CASE("search: nor those of larger models" * doctest::test_suite("slow")) {
+  compare_with_told(12, 40);
 }
