@@ -127,8 +127,9 @@ class Search {
       count_bytes(model_, streamed);
       if (!limits_.in_place) least.push_back(std::move(streamed));
       // A model smaller than two slots is better kept.
-      if (may_be_resident())
+      if (may_be_resident()) {
         least.push_back(everything_resident(request_.segments().back(), host_caches));
+      }
     }
     return least;
   }
