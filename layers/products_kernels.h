@@ -259,17 +259,24 @@ struct Kernels {
     float_tile<kType, kPanels, kTokens>(args, panel, token);
   }
 
+  // tile, of up to kTokens tokens.
+  template <DType kType, int kPanels, int kTokens>
+  static void tile_of(const ProductArgs& args, std::size_t panel, std::size_t token,
+                      std::size_t tokens) {
+    if (tokens == kTokens) return tile<kType, kPanels, kTokens>(args, panel, token);
+    if constexpr (kTokens > 1) tile_of<kType, kPanels, kTokens - 1>(args, panel, token, tokens);
+  }
+
+  // Tiles as even as can be: of one token left over the panel would be read as of many.
   template <DType kType, int kPanels>
   static void float_tiles(const ProductArgs& args, std::size_t panel) {
     constexpr std::size_t kMost = Isa::kFloatTokens;
     std::size_t token = 0;
-    for (; token + kMost <= args.tokens; token += kMost) {
-      tile<kType, kPanels, kMost>(args, panel, token);
+    for (std::size_t tiles = (args.tokens + kMost - 1) / kMost; tiles > 0; --tiles) {
+      const std::size_t tokens = (args.tokens - token) / tiles;
+      tile_of<kType, kPanels, kMost>(args, panel, token, tokens);
+      token += tokens;
     }
-    if constexpr (kMost > 4) {
-      for (; token + 4 <= args.tokens; token += 4) tile<kType, kPanels, 4>(args, panel, token);
-    }
-    for (; token < args.tokens; ++token) tile<kType, kPanels, 1>(args, panel, token);
   }
 
   template <DType kType>

@@ -1,14 +1,15 @@
 // How well plans' predictions hold: predicted against measured time of prompts and of passes, on
 // `sim`, in configurations drawn at random.
 //
-//   sluice_check_prediction [--seed N] [--count 40] [--rounds 3] [--patience 20] [--only I] [--json
-//   FILE]
+//   sluice_check_prediction [--seed N] [--count 40] [--rounds 3] [--patience 20] [--json FILE]
+//                           [--only I [--trace FILE]]
 //
 // Rates are probed before and after each round and the two predictions averaged, so that a machine
 // whose speed drifts isn't blamed on the model. While other processes compute, rounds are repeated
 // for up to so many seconds, and those with least of it count, whatever they show: `others` is the
 // share of the machine that was theirs. Of the rounds' ratios the median counts. Exit code 1
 // if the median of |predicted / measured - 1| is above 5 %, or its 95th percentile above 15 %.
+// --trace has the last round of one configuration, for Perfetto: where a gap comes from.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -25,6 +26,7 @@
 #include "cli/memory_model.h"
 #include "cli/output_file.h"
 #include "cli/session.h"
+#include "cli/trace_report.h"
 #include "memory/clock.h"
 #include "memory/error.h"
 #include "memory/units.h"
@@ -128,8 +130,9 @@ struct Figures {
 
 class Run {
  public:
-  Run(const Configuration& c, const OpenModel& model, const Plan& plan)
-      : c_(c), vocab_(model.layout.config.vocab), loaded_(model, plan, c.target, {}) {
+  Run(const Configuration& c, const OpenModel& model, const Plan& plan,
+      const EngineOptions& options)
+      : c_(c), vocab_(model.layout.config.vocab), loaded_(model, plan, c.target, options) {
     tokens_.resize(c.workload.sequences);
     for (auto& prompt : tokens_) {
       for (std::size_t i = 0; i < c.workload.prompt_tokens; ++i) prompt.push_back(token(i));
@@ -149,6 +152,8 @@ class Run {
     f.decode_pass_seconds = decode(c_.workload.max_tokens - 1);
     return f;
   }
+
+  const Trace& trace() const { return loaded_.engine.trace(); }
 
  private:
   std::int32_t token(std::size_t i) const { return static_cast<std::int32_t>(i * 7919 % vocab_); }
@@ -228,14 +233,15 @@ std::string describe(const Configuration& c, const Plan& plan) {
       c.target.link.latency_seconds * 1e6);
 }
 
-Result check(Configuration c, std::size_t rounds, double patience_seconds) {
+Result check(Configuration c, std::size_t rounds, double patience_seconds,
+             const std::string& trace_file) {
   const MemoryModel memory(SyntheticModel(c.shape, c.weights, 1), {}, nullptr);
   const OpenModel model(memory.path(), Overlaps::kRefused);
   c.target.limits.device_bytes = limit_bytes(model.layout, c);
   Hardware hardware = hardware_for(model, c.target);
   const Plan plan = make_plan(model.layout, c.workload, c.target.limits, hardware);
   const Schedule schedule = make_schedule(model.layout, plan);
-  Run run(c, model, plan);
+  Run run(c, model, plan, {.trace = !trace_file.empty()});
   const auto probe = [&] {
     hardware = hardware_for(model, c.target);
     return predict(model.layout, plan, schedule, hardware);
@@ -256,6 +262,9 @@ Result check(Configuration c, std::size_t rounds, double patience_seconds) {
          ratio(before.decode_pass_seconds, after.decode_pass_seconds, f.decode_pass_seconds),
          load.others_share()});
     if (all.back().others_share < kQuietShare) ++quiet;
+  }
+  if (!trace_file.empty()) {
+    write_file(trace_file, print_trace({model.layout, plan, hardware}, run.trace()));
   }
   std::ranges::sort(all, {}, &Round::others_share);
   all.resize(rounds);
@@ -279,14 +288,15 @@ double percentile(std::vector<double> values, double share) {
 }
 
 int check_all(std::uint64_t seed, std::size_t count, std::size_t rounds, double patience_seconds,
-              bool cached_rates, std::optional<std::size_t> only, const std::string& json_file) {
+              bool cached_rates, std::optional<std::size_t> only, const std::string& trace_file,
+              const std::string& json_file) {
   std::vector<double> gaps, prefill_gaps, decode_gaps;
   nlohmann::ordered_json json{{"seed", seed}, {"configurations", nlohmann::ordered_json::array()}};
   for (std::size_t i = 0; i < count; ++i) {
     if (only && i != *only) continue;
     Configuration c = draw_configuration(seed * 1000003 + i);
     c.target.cached_rates = cached_rates;
-    const Result r = check(std::move(c), rounds, patience_seconds);
+    const Result r = check(std::move(c), rounds, patience_seconds, trace_file);
     prefill_gaps.push_back(std::abs(r.prefill_ratio - 1.0));
     decode_gaps.push_back(std::abs(r.decode_ratio - 1.0));
     gaps.push_back(prefill_gaps.back());
@@ -327,6 +337,7 @@ int main(int argc, char** argv) {
   double patience_seconds = 20.0;
   bool cached_rates = false;
   std::optional<std::size_t> only;
+  std::string trace_file;
   std::string json_file;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string option = argv[i];
@@ -336,10 +347,15 @@ int main(int argc, char** argv) {
     if (option == "--rates") cached_rates = std::string_view(argv[i + 1]) == "cached";
     if (option == "--patience") patience_seconds = std::strtod(argv[i + 1], nullptr);
     if (option == "--only") only = std::strtoull(argv[i + 1], nullptr, 10);
+    if (option == "--trace") trace_file = argv[i + 1];
     if (option == "--json") json_file = argv[i + 1];
   }
   try {
-    return check_all(seed, count, rounds, patience_seconds, cached_rates, only, json_file);
+    if (!trace_file.empty() && !only) {
+      throw Error(ErrorKind::kUsage, "--trace is of one configuration; give --only too");
+    }
+    return check_all(seed, count, rounds, patience_seconds, cached_rates, only, trace_file,
+                     json_file);
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;

@@ -201,7 +201,7 @@ void register_all() {
       if (shape.columns % dtype_info(type).group_values != 0) continue;
       add(named("decode", type, shape), run_product, type, shape, std::size_t{1}, From::kMemory);
       add(named("cached", type, shape), run_product, type, shape, std::size_t{1}, From::kCache);
-      for (const std::size_t tokens : {4, 8, 16, 64, 512}) {
+      for (const std::size_t tokens : {2, 3, 4, 6, 7, 8, 16, 64, 512}) {
         add(named("batch", type, shape) + "/" + std::to_string(tokens), run_product, type, shape,
             tokens, From::kMemory);
       }
