@@ -191,7 +191,8 @@ Hardware hardware_for(const OpenModel& model, const Target& target) {
   if (probe) cached = hardware_of(probe->rates, layout, precision, target.link);
   Hardware hardware =
       cached ? *cached
-             : probe_host(layout, precision, target.link, kv_types_of(layout, target.limits));
+             : probe_host(layout, precision, target.link, kv_types_of(layout, target.limits),
+                          target.limits.host_bytes);
   if (target.gpu != nullptr && cached && probe->rates.gpu) {
     hardware = with_gpu(*probe->rates.gpu, precision, *cached);
   } else if (target.gpu != nullptr) {

@@ -83,7 +83,7 @@ std::vector<ThreadSample> measure_host_read(std::size_t most_threads) {
 void measure_host_compute(MachineRatesTable& table, const std::function<void()>& on_done) {
   const ModelConfig config = usual_config();
   for (const Precision precision : {Precision::kNormal, Precision::kHigh}) {
-    ProbeLayer layer(config, precision, 80_MiB);
+    ProbeLayer layer(config, precision, ProbeLayer::kMostWeightBytes);
     ComputeRates& rates = table.host[index_of(precision)];
     LayerSecondsTable layers{};
     for (const DType type : kAllDTypes) {

@@ -16,8 +16,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kReadBytes = 80_MiB;  // more than caches hold
-constexpr double kRunSeconds = 4e-3;        // of one measurement
+constexpr double kRunSeconds = 4e-3;  // of one measurement
 constexpr std::size_t kManyTokens = 64;
 constexpr std::size_t kSomeTokens = 16;
 
@@ -261,14 +260,18 @@ double probe_logit_seconds() {
 }
 
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
-                    std::span<const KvType> kv_types) {
+                    std::span<const KvType> kv_types, std::optional<std::size_t> host_bytes) {
   std::array<std::size_t, kDTypeCount> bytes{};
   for (const UnitInfo& unit : model.units) {
     for (const MatrixInfo& m : unit.matrices) {
       bytes[static_cast<std::size_t>(m.type())] += m.size_bytes;
     }
   }
-  ProbeLayer layer(model.config, precision, std::min(kReadBytes, model.units_bytes()));
+  // Beside what the layer attends to and works in.
+  const std::size_t room_bytes = host_bytes ? *host_bytes / 2 : ProbeLayer::kMostWeightBytes;
+  const std::size_t weight_bytes =
+      std::min({ProbeLayer::kMostWeightBytes, room_bytes, model.units_bytes()});
+  ProbeLayer layer(model.config, precision, weight_bytes);
   const auto bytes_of = [&](DType type) { return bytes[static_cast<std::size_t>(type)]; };
   DType most = DType::kF32;  // of the weights, of types that the layer can have; this one it can
   for (const DType type : kAllDTypes) {

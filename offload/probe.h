@@ -1,6 +1,7 @@
 // Measures this machine's rates.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "offload/hardware.h"
@@ -9,10 +10,11 @@
 namespace sluice {
 
 // Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights,
-// on synthetic weights, and attention on caches of `kv_types`, 0.1 s each but f16. A link without a
-// speed is measured as a memory copy.
+// on synthetic weights, as many as the model's up to 256 MiB or half of `host_bytes`, and attention
+// on caches of `kv_types`, 0.1 s each but f16. A link without a speed is measured as a memory copy.
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
-                    std::span<const KvType> kv_types);
+                    std::span<const KvType> kv_types,
+                    std::optional<std::size_t> host_bytes = std::nullopt);
 
 // The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
 // `layers`, if given, is told of all that a layer takes.

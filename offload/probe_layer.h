@@ -12,6 +12,7 @@
 #include "memory/host_store.h"
 #include "memory/host_stream.h"
 #include "memory/kv_pages.h"
+#include "memory/units.h"
 
 namespace sluice {
 
@@ -39,6 +40,8 @@ class ProbeLayer {
  public:
   static constexpr std::size_t kMostTokens = 256;
   static constexpr std::size_t kMostKeys = 1024;
+  // Of fewer that are read in turn, a cache of 32 MiB holds so many that it shows.
+  static constexpr std::size_t kMostWeightBytes = 256_MiB;
 
   // `weight_bytes`: how many are read before any is read again, so that caches hold as much of them
   // as of the model's.
