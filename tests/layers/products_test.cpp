@@ -183,7 +183,7 @@ TEST_CASE("products: every type, number of tokens, number of rows and instructio
       const IsaScope scope(isa);
       CAPTURE(dtype_info(type).name);
       CAPTURE(isa);
-      for (const std::size_t tokens : {1, 2, 3, 5, 8, 17, 64}) {
+      for (const std::size_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 12, 17, 64}) {
         for (const std::size_t rows : {1, 15, 16, 17, 100}) {
           for (const bool accumulate : {false, true}) {
             constexpr float kBefore = 3.0f;
