@@ -124,7 +124,7 @@ void DiskReader::work(Worker& worker) {
   std::uint32_t request_count = 0;  // gone through
   std::size_t next = 0;             // chunk of the request behind them
   for (;;) {
-    while (worker.free_count > 0 && !stop_.load() && asked_.has_reached(request_count + 1)) {
+    while (worker.free_count > 0 && asked_.has_reached(request_count + 1) && !stop_.load()) {
       const std::size_t buffer = request_count % buffers_.size();
       Request& request = requests_[buffer];
       const std::size_t first = first_chunk_[request.part];
