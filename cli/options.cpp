@@ -198,6 +198,7 @@ void add_perplexity(CLI::App& app, PerplexityOptions& o, Raw& raw) {
   add_placement(app, o.on, raw.placement);
   app.add_option("FILE", o.file, "A text; - is standard input")->required();
   app.add_flag("--ids", o.ids, "The file holds token ids");
+  app.add_flag("-q,--quiet", o.quiet, "No progress and no speed");
 }
 
 void add_synth(CLI::App& app, SynthOptions& o) {

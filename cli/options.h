@@ -100,6 +100,7 @@ struct PerplexityOptions {
   PlacementOptions on;
   std::string file;
   bool ids = false;  // the file holds token ids
+  bool quiet = false;
 };
 
 struct InspectOptions {

@@ -37,9 +37,10 @@ struct Costs {
 };
 
 // Each window is a sequence of its own; every token of it but the first is predicted.
-Costs score_windows(Engine& engine, std::span<const Token> tokens, std::size_t window_tokens) {
+Costs score_windows(Engine& engine, std::span<const Token> tokens, std::size_t window_tokens,
+                    bool quiet) {
   Costs costs;
-  ProgressBar bar("scoring", false, false);
+  ProgressBar bar("scoring", false, quiet);
   for (std::size_t begin = 0; begin + 1 < tokens.size(); begin += window_tokens) {
     const auto window = tokens.subspan(begin, std::min(window_tokens, tokens.size() - begin));
     engine.truncate(0, 0);
@@ -72,15 +73,20 @@ int perplexity_command(const PerplexityOptions& options) {
   const Workload workload{
       .prompt_tokens = window, .max_tokens = 1, .context_tokens = window, .all_logits = true};
   const Plan plan = plan_for(model, workload, target);
-  LoadedModel loaded(model, plan, target, {});
+  ProgressBar bar("loading", true, options.quiet);
+  EngineOptions engine_options;
+  engine_options.on_load = [&bar](std::size_t done, std::size_t total) { bar.update(done, total); };
+  LoadedModel loaded(model, plan, target, engine_options);
+  bar.finish();
 
   const double begin_seconds = now_seconds();
-  const Costs costs = score_windows(loaded.engine, tokens, window);
+  const Costs costs = score_windows(loaded.engine, tokens, window, options.quiet);
   const double seconds = now_seconds() - begin_seconds;
   const double perplexity = std::exp(costs.mean());
   std::printf("%.4f +- %.4f  perplexity\n", perplexity, perplexity * costs.standard_error());
   std::printf("%.6f  nats a token, %zu tokens predicted in windows of %zu\n", costs.mean(),
               costs.count, window);
+  if (options.quiet) return 0;
   std::fprintf(stderr, "%zu tokens in %.1f s, %.0f tokens/s\n", tokens.size(), seconds,
                static_cast<double>(tokens.size()) / seconds);
   return 0;

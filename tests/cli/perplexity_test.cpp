@@ -51,6 +51,10 @@ TEST_CASE("sluice perplexity: is what Transformers' logits give, at any limit") 
     if (first.empty()) first = result.out.substr(0, result.out.find("windows"));
     CHECK(result.out.substr(0, first.size()) == first);  // to the last digit
   }
+  const testing::ProgramResult quiet =
+      run_sluice({"perplexity", reference.gguf, ids, "--ids", "--quiet"});
+  CHECK(quiet.out.starts_with(first));
+  CHECK(quiet.err.empty());
   CHECK(run_sluice({"perplexity", reference.gguf, folder / "nothing"}).exit_code == 5);
   CHECK(run_sluice({"perplexity", reference.gguf, ids, "--ids", "--ctx", "1"}).exit_code == 2);
 }
