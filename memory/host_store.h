@@ -13,9 +13,9 @@ namespace sluice {
 // The bits of a list of numbers below 64 as the kernel writes it, "0-1,3"; 0 if it isn't one.
 std::uint64_t parse_bit_list(std::string_view list);
 
-// Owns an anonymous, page-aligned region, given back when it goes. Movable only by pointer. On a
-// machine of several memory nodes its pages lie on all of them in turn, so that every thread reads
-// with the bandwidth of all, whichever node it runs on.
+// Owns an anonymous region that begins where a huge page does, given back when it goes. Movable
+// only by pointer. On a machine of several memory nodes its pages lie on all of them in turn, so
+// that every thread reads with the bandwidth of all, whichever node it runs on.
 class HostStore {
  public:
   // Throws Error{kIo} naming the size if the system has no such memory.

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -33,6 +34,19 @@ TEST_CASE("host store: gives zeroed pages") {
   CHECK(nothing.data() == nullptr);
   DeviceSim device({});
   CHECK(nothing.pin(device).empty());
+}
+
+TEST_CASE("host store: begins where a huge page does") {
+  for (const std::size_t bytes : {std::size_t{1}, 2_MiB - 1, 2_MiB, 3_MiB + 5, 9_MiB + 4096}) {
+    CAPTURE(bytes);
+    HostStore store(bytes);
+    HostStore next(bytes);
+    CHECK(reinterpret_cast<std::uintptr_t>(store.data()) % 2_MiB == 0);
+    CHECK(reinterpret_cast<std::uintptr_t>(next.data()) % 2_MiB == 0);
+    std::memset(store.data(), 1, bytes);
+    std::memset(next.data(), 2, bytes);
+    CHECK(store.data()[bytes - 1] == std::byte{1});
+  }
 }
 
 TEST_CASE("host store: memory that the system hasn't got is one clear error") {
