@@ -49,9 +49,7 @@ class Bench {
     plan_ = given_ ? take_given() : make_plan_here();
     ProgressBar bar("loading", true, options.quiet);
     EngineOptions engine_options;
-    engine_options.on_load = [&bar](std::size_t done, std::size_t total) {
-      bar.update(done, total);
-    };
+    engine_options.on_load = bar.updater();
     engine_options.stop = stop;
     loaded_.emplace(model, plan_, target_, engine_options);
     for (const std::size_t tokens : options.prompt_tokens) add_cases(tokens);
@@ -262,11 +260,10 @@ struct BenchModel {
     std::filesystem::path path = options.on.model;
     if (shape != nullptr) {
       ProgressBar bar("drawing weights", true, options.quiet);
-      const auto progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
       const std::size_t layers =
           options.drawn_layers > 0 ? options.drawn_layers : SyntheticModel::kAllLayers;
-      memory.emplace(SyntheticModel(*shape, parse_weights(options.weights), 1, layers), progress,
-                     stop);
+      memory.emplace(SyntheticModel(*shape, parse_weights(options.weights), 1, layers),
+                     bar.updater(), stop);
       path = memory->path();
     }
     open.emplace(path, shape != nullptr ? Overlaps::kAllowed : Overlaps::kRefused);

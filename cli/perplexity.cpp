@@ -75,7 +75,7 @@ int perplexity_command(const PerplexityOptions& options) {
   const Plan plan = plan_for(model, workload, target);
   ProgressBar bar("loading", true, options.quiet);
   EngineOptions engine_options;
-  engine_options.on_load = [&bar](std::size_t done, std::size_t total) { bar.update(done, total); };
+  engine_options.on_load = bar.updater();
   LoadedModel loaded(model, plan, target, engine_options);
   bar.finish();
 

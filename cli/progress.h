@@ -15,6 +15,10 @@ class ProgressBar {
 
   // Draws if it is time to: short work shows nothing.
   void update(std::size_t done, std::size_t total);
+  // update, for who tells of progress by a call; the bar must outlive those calls.
+  auto updater() {
+    return [this](std::size_t done, std::size_t total) { update(done, total); };
+  }
   // Removes the bar.
   void finish();
 

@@ -137,9 +137,7 @@ class Run {
     }
     ProgressBar bar("loading", true, options_.quiet);
     EngineOptions engine_options;
-    engine_options.on_load = [&bar](std::size_t done, std::size_t total) {
-      bar.update(done, total);
-    };
+    engine_options.on_load = bar.updater();
     engine_options.on_feed = [this](std::size_t done, std::size_t total) {
       if (prefill_bar_) prefill_bar_->update(done, total);
     };

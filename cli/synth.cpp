@@ -26,8 +26,7 @@ int synth_command(const SynthOptions& options) {
   const double begin = now_seconds();
   try {
     model.write([&](std::span<const std::byte> bytes) { file.write(bytes.data(), bytes.size()); },
-                [&](std::size_t done, std::size_t total) { bar.update(done, total); },
-                &interrupted);
+                bar.updater(), &interrupted);
   } catch (const Interrupted&) {
     return kExitInterrupted;
   }

@@ -61,9 +61,9 @@ std::uint64_t parse_bit_list(std::string_view list) {
 HostStore::HostStore(std::size_t bytes) : size_bytes_(bytes) {
   if (bytes == 0) return;
   const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const std::size_t mapped_bytes = align_up(bytes, page_bytes) + kHugePageBytes;
-  void* region =
-      mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const std::size_t pages_bytes = align_up(bytes, page_bytes);
+  void* region = mmap(nullptr, pages_bytes + kHugePageBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (region == MAP_FAILED) {
     throw Error(ErrorKind::kIo, text("can't get ", print_bytes(bytes),
                                      " of host memory for the weights: ", std::strerror(errno)));
@@ -72,7 +72,7 @@ HostStore::HostStore(std::size_t bytes) : size_bytes_(bytes) {
   const std::size_t before_bytes = align_up(address, kHugePageBytes) - address;
   data_ = static_cast<std::byte*>(region) + before_bytes;
   if (before_bytes > 0) munmap(region, before_bytes);
-  munmap(data_ + align_up(bytes, page_bytes), kHugePageBytes - before_bytes);
+  munmap(data_ + pages_bytes, kHugePageBytes - before_bytes);
   madvise(data_, bytes, MADV_HUGEPAGE);
   spread_over_nodes(data_, bytes);
 }
