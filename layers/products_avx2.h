@@ -16,6 +16,7 @@ struct Avx2 {
   static constexpr bool kPairDot = false;
   static constexpr int kPanels = 1;
   static constexpr int kTokens = 2;
+  static constexpr int kFewTokens = 4;  // whose sums stay in registers
   static constexpr int kFloatPanels = 1;
   static constexpr int kFloatTokens = 5;
   using F = __m256;

@@ -21,6 +21,7 @@ struct Avx512 {
   static constexpr bool kPairDot = false;
   static constexpr int kPanels = 2;
   static constexpr int kTokens = 4;
+  static constexpr int kFewTokens = 4;
   static constexpr int kFloatPanels = 2;
   static constexpr int kFloatTokens = 12;
   using F = __m512;

@@ -14,6 +14,7 @@ struct Baseline {
   static constexpr bool kPairDot = false;
   static constexpr int kPanels = 1;
   static constexpr int kTokens = 1;
+  static constexpr int kFewTokens = 2;  // whose sums stay in registers
   static constexpr int kFloatPanels = 1;
   static constexpr int kFloatTokens = 2;
   using F = __m128;

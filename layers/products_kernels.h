@@ -125,20 +125,20 @@ struct Kernels {
     }
   }
 
+  // panels_once, of up to kTokens tokens. Whether there were that few.
+  template <DType kType, typename Group, int kTokens>
+  static bool few_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
+    if (args.tokens == kTokens) {
+      panels_once<kType, Group, kTokens>(args, first, last);
+      return true;
+    }
+    if constexpr (kTokens > 1) return few_panels<kType, Group, kTokens - 1>(args, first, last);
+    return false;
+  }
+
   template <DType kType, typename Group>
   static void group_panels(const ProductArgs& args, std::size_t first, std::size_t last) {
-    switch (args.tokens) {
-      case 1:
-        return panels_once<kType, Group, 1>(args, first, last);
-      case 2:
-        return panels_once<kType, Group, 2>(args, first, last);
-      case 3:
-        return panels_once<kType, Group, 3>(args, first, last);
-      case 4:
-        return panels_once<kType, Group, 4>(args, first, last);
-      default:
-        break;
-    }
+    if (few_panels<kType, Group, Isa::kFewTokens>(args, first, last)) return;
     for (std::size_t token = 0; token < args.tokens; token += kTokenBlock) {
       const std::size_t left = args.tokens - token;
       const std::size_t tokens = left < kTokenBlock ? left : kTokenBlock;
