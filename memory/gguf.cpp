@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "memory/error.h"
+#include "memory/gguf_format.h"
 #include "memory/printable.h"
 #include "memory/units.h"
 
@@ -17,22 +18,7 @@ static_assert(std::endian::native == std::endian::little, "values are copied as 
 
 namespace {
 
-enum ValueType : std::uint32_t {
-  kUint8,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kString,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64,
-  kValueTypeCount,
-};
+using enum gguf::ValueType;
 
 // The fewest bytes that a value takes in the file; a string has its length before it.
 constexpr std::array<std::uint8_t, kValueTypeCount> kLeastBytes = {1, 1, 2,  2, 4, 4, 4,

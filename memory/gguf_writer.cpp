@@ -1,14 +1,14 @@
 #include "memory/gguf_writer.h"
 
+#include "memory/gguf_format.h"
 #include "memory/units.h"
 
 namespace sluice {
 namespace {
 
-// Numbers of the GGUF specification.
+using enum gguf::ValueType;
+
 constexpr std::uint32_t kVersion = 3;
-enum ValueType : std::uint32_t { kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7, kString = 8 };
-constexpr std::uint32_t kArray = 9;
 
 template <typename T>
 void put(std::string& to, T value) {
