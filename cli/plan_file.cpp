@@ -20,7 +20,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kFormatVersion = 1;
 constexpr std::size_t kMostFileBytes = 64_MiB;
 constexpr std::size_t kMostPathChars = 200;
-constexpr std::size_t kMostBytes = std::size_t{1} << 48;  // of anything; sums of a few are far off
+constexpr std::size_t kMostPlanBytes = std::size_t{1}
+                                       << 48;  // of anything; sums of a few are far off
 constexpr std::size_t kMostDiskBuffers = 64;
 constexpr std::array<std::string_view, 3> kDevices = {"cpu", "sim", "cuda"};
 
@@ -112,7 +113,7 @@ void read_disk_buffers(const PlanFields& fields, Plan& plan) {
   const bool wanted = std::ranges::count(plan.placement, Placement::kDisk) > 0;
   plan.disk_buffers = fields.count("disk_buffers", wanted ? 1 : 0, wanted ? kMostDiskBuffers : 0);
   plan.disk_buffer_bytes = fields.count("disk_buffer_bytes", wanted ? plan.slot_bytes : 0,
-                                        kMostBytes / kMostDiskBuffers);
+                                        kMostPlanBytes / kMostDiskBuffers);
   if (!fields.value("host_limit_bytes").is_null()) {
     plan.host_limit_bytes = fields.count("host_limit_bytes", 0, ~std::size_t{0});
   }
@@ -140,11 +141,11 @@ void check_bytes(const std::string& file, const Json& json, const ModelLayout& l
                            "activations", "logits", "scratch", "context", "total"});
   const std::size_t layers = plan.kv.layers + plan.host_kv.layers;
   const std::size_t page_bytes = std::max<std::size_t>(1, layers * plan.kv.page_bytes());
-  if (plan.kv.pages > kMostBytes / page_bytes) {
+  if (plan.kv.pages > kMostPlanBytes / page_bytes) {
     fields.fail(text("can't be counted: ", plan.kv.pages, " pages of context are more than ",
-                     print_bytes(kMostBytes)));
+                     print_bytes(kMostPlanBytes)));
   }
-  plan.bytes.context = fields.count("context", 0, plan.gpu ? kMostBytes : 0);
+  plan.bytes.context = fields.count("context", 0, plan.gpu ? kMostPlanBytes : 0);
   count_bytes(layout, plan);
   const auto compare = [&](const char* name, std::size_t counted) {
     const std::size_t claimed = fields.count(name, 0, std::size_t{1} << 62);
@@ -264,7 +265,7 @@ Plan parse_plan_file(std::string_view json, const std::string& file, const Model
   }
   plan.segment_tokens = fields.count("segment_tokens", 1, kMostPlanTokens);
   plan.slots = fields.count("slots", 0, kMostPlanSlots);
-  plan.slot_bytes = fields.count("slot_bytes", 0, kMostBytes / kMostPlanSlots);
+  plan.slot_bytes = fields.count("slot_bytes", 0, kMostPlanBytes / kMostPlanSlots);
   plan.kv = {.type = kAllKvTypes[fields.word("kv_type", {"f32", "f16", "q8_0"})],
              .layers = c.layers,
              .kv_heads = c.kv_heads,

@@ -18,7 +18,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kMostBytes = 1_MiB;  // of a cached file
+constexpr std::size_t kMostCacheFileBytes = 1_MiB;
 
 }  // namespace
 
@@ -56,7 +56,7 @@ std::optional<MachineProbe> read_cached(const MachineKey& machine, std::string& 
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return {};
   std::ifstream in(path, std::ios::binary);
-  std::string content(kMostBytes, '\0');
+  std::string content(kMostCacheFileBytes, '\0');
   in.read(content.data(), static_cast<std::streamsize>(content.size()));
   content.resize(static_cast<std::size_t>(in.gcount()));
   try {

@@ -19,7 +19,7 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kStagingBytes = 4_MiB;
-constexpr std::size_t kReadBytes = 192_KiB;  // at once, by each thread: well within L2
+constexpr std::size_t kAtOnceBytes = 192_KiB;  // by each thread: well within L2
 
 // Some rows of a file and where they are read to.
 struct Rows {
@@ -138,7 +138,7 @@ class Loader {
     const std::size_t row = row_bytes(type, columns);
     const std::size_t panel = panel_bytes(type, columns);
     const MappedFile& file = file_.file(matrix.tensor->file);
-    const std::size_t together = std::max<std::size_t>(kReadBytes / (kPanelRows * row), 1);
+    const std::size_t together = std::max<std::size_t>(kAtOnceBytes / (kPanelRows * row), 1);
     const auto rows_of = [&](std::size_t begin, std::size_t end) {
       const std::size_t first = (range.first_panel + begin) * kPanelRows;
       const std::size_t last = std::min((range.first_panel + end) * kPanelRows, matrix.rows());

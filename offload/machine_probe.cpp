@@ -22,7 +22,7 @@ constexpr std::size_t kDiskInFlight[] = {1, 2, 4, 8, 16};
 constexpr std::size_t kLeastFileBytes = 1_MiB;
 constexpr double kRestSeconds = 5e-6;  // laying out a token, between two passes
 constexpr double kDiskSeconds = 0.5;   // of each of these, at most
-constexpr std::size_t kReadBytes = 256_MiB;
+constexpr std::size_t kReadThroughBytes = 256_MiB;
 
 // As a model of a billion weights has it. Its widths are multiples of every type's groups.
 ModelConfig usual_config() {
@@ -61,13 +61,13 @@ void measure_link(Device& device, bool pinned, std::byte* there, MachineRatesTab
 }
 
 std::vector<ThreadSample> measure_host_read(std::size_t most_threads) {
-  HostStore memory(kReadBytes);
-  std::memset(memory.data(), 1, kReadBytes);
+  HostStore memory(kReadThroughBytes);
+  std::memset(memory.data(), 1, kReadThroughBytes);
   const auto read = product_peaks().read;
   std::vector<ThreadSample> samples;
   std::atomic<float> sink{0.0f};
   for (std::size_t threads = 1;; threads = std::min(2 * threads, most_threads)) {
-    const std::size_t part = kReadBytes / threads / 1_MiB * 1_MiB;
+    const std::size_t part = kReadThroughBytes / threads / 1_MiB * 1_MiB;
     const double seconds = best_seconds(3, [&] {
       std::vector<std::thread> workers;
       for (std::size_t t = 0; t < threads; ++t) {

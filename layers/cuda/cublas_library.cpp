@@ -34,7 +34,7 @@ void* open_library() {
 }
 
 template <typename Function>
-void find(void* library, const char* name, Function& function) {
+void require(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
   if (function != nullptr) return;
   throw Error(ErrorKind::kDevice,
@@ -44,13 +44,13 @@ void find(void* library, const char* name, Function& function) {
 CublasLibrary load() {
   void* const library = open_library();
   CublasLibrary cublas = {};
-  find(library, "cublasCreate_v2", cublas.create);
-  find(library, "cublasDestroy_v2", cublas.destroy);
-  find(library, "cublasSetStream_v2", cublas.set_stream);
-  find(library, "cublasSetWorkspace_v2", cublas.set_workspace);
-  find(library, "cublasSetMathMode", cublas.set_math_mode);
-  find(library, "cublasGemmEx", cublas.gemm_ex);
-  find(library, "cublasGetStatusString", cublas.status_string);
+  require(library, "cublasCreate_v2", cublas.create);
+  require(library, "cublasDestroy_v2", cublas.destroy);
+  require(library, "cublasSetStream_v2", cublas.set_stream);
+  require(library, "cublasSetWorkspace_v2", cublas.set_workspace);
+  require(library, "cublasSetMathMode", cublas.set_math_mode);
+  require(library, "cublasGemmEx", cublas.gemm_ex);
+  require(library, "cublasGetStatusString", cublas.status_string);
   return cublas;
 }
 

@@ -8,6 +8,7 @@
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
 using testing::run_sluice;
 
 namespace {
@@ -118,17 +119,10 @@ TEST_CASE("bench: layers that share their bytes are as many, of the same size") 
 }
 
 TEST_CASE("bench: what can't be measured is one line") {
-  const auto refused = [](const std::vector<std::string>& arguments, int code, const char* part) {
-    const testing::ProgramResult result = run_sluice(arguments);
-    CAPTURE(result.err);
-    CHECK(result.exit_code == code);
-    CHECK(result.err.find(part) != std::string::npos);
-    CHECK(result.out.empty());
-  };
-  refused({"bench", "tiny", "--isa", "avx9"}, 2, "avx9");
-  refused({"bench", "tiny", "--weights", "q9"}, 2, "--weights");
-  refused({"bench", "gpt-9"}, 5, "gpt-9");
-  refused({"bench", "tiny", "--ctx", "100"}, 2, "--ctx");
-  refused({"bench", "tiny", "--sequences", "0"}, 2, "--sequences");
-  refused({"bench", "tiny", "--vram", "1KiB"}, 4, "smallest");
+  check_refusal({"bench", "tiny", "--isa", "avx9"}, 2, "avx9");
+  check_refusal({"bench", "tiny", "--weights", "q9"}, 2, "--weights");
+  check_refusal({"bench", "gpt-9"}, 5, "gpt-9");
+  check_refusal({"bench", "tiny", "--ctx", "100"}, 2, "--ctx");
+  check_refusal({"bench", "tiny", "--sequences", "0"}, 2, "--sequences");
+  check_refusal({"bench", "tiny", "--vram", "1KiB"}, 4, "smallest");
 }

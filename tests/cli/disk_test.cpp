@@ -6,25 +6,22 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "memory/mapped_file.h"
 #include "memory/units.h"
+#include "tests/support/read_file.h"
 #include "tests/support/run_program.h"
 #include "tests/support/synthetic_file.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
+using testing::read_file;
 using testing::run_sluice;
 
 namespace {
-
-std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 // How much of a file the page cache holds.
 double cached_share(const std::filesystem::path& path) {
@@ -85,10 +82,10 @@ TEST_CASE("sluice: a model twice as large as --ram gives the same bits, and memo
     options.insert(options.end(), more.begin(), more.end());
     const testing::ProgramResult limited = run("limited.npy", options);
     CHECK(limited.out == truth.out);
-    CHECK(read_bytes(folder / "limited.npy") == read_bytes(folder / "truth.npy"));
+    CHECK(read_file(folder / "limited.npy") == read_file(folder / "truth.npy"));
     CHECK(limited.peak_resident_bytes > 0);
     CHECK(limited.peak_resident_bytes <= ram + 64_MiB);
-    const auto stats = nlohmann::json::parse(read_bytes(folder / "stats.json"));
+    const auto stats = nlohmann::json::parse(read_file(folder / "stats.json"));
     CHECK(stats["host_bytes"] <= ram);
     CHECK(stats["disk_units"] > 0);
     CHECK(stats["disk_bytes"] >= 12 * stats["disk_bytes_per_pass"].get<std::size_t>());
@@ -103,11 +100,7 @@ TEST_CASE("sluice: a limit of host memory that can't be kept, or makes no sense,
   const auto refusal = [&](const std::vector<std::string>& more, int code, const char* says) {
     std::vector<std::string> words = {"plan", folder / "m.gguf"};
     words.insert(words.end(), more.begin(), more.end());
-    const testing::ProgramResult result = run_sluice(words);
-    CAPTURE(result.err);
-    CHECK(result.exit_code == code);
-    CHECK(result.err.find(says) != std::string::npos);
-    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    check_refusal(words, code, says);
   };
   const std::vector<std::string> sim = {"--device", "sim", "--vram", "3MiB"};
   const auto with = [&](const char* ram) {
@@ -132,7 +125,7 @@ TEST_CASE("sluice plan: its JSON tells units on the disk from those in host memo
       run_sluice({"plan", folder / "m.gguf", "--device", "sim", "--vram", "3MiB", "--ram", "3MiB",
                   "--json", folder / "plan.json"});
   CHECK(result.exit_code == 0);
-  const auto json = nlohmann::json::parse(read_bytes(folder / "plan.json"));
+  const auto json = nlohmann::json::parse(read_file(folder / "plan.json"));
   std::map<std::string, std::size_t> bytes;
   for (const auto& unit : json["units"]) {
     bytes[unit["placement"]] += unit["size_bytes"].get<std::size_t>();

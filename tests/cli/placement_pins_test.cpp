@@ -11,7 +11,7 @@ using namespace sluice;
 
 namespace {
 
-const ModelLayout& layout() {
+const ModelLayout& twelve_layers() {
   static const ShapeModel model({"pins", 12, 256, 512, 4, 2, 512, 512, 1e4f, false}, "q4_0");
   return model.model.layout;
 }
@@ -19,7 +19,7 @@ const ModelLayout& layout() {
 // A letter a unit, in the order of the layers: "..R" attention, feed-forward, head.
 std::string placed(const std::vector<std::string>& places) {
   std::string letters;
-  for (const Pin pin : parse_pins(places, layout())) {
+  for (const Pin pin : parse_pins(places, twelve_layers())) {
     letters += pin == Pin::kResident   ? 'R'
                : pin == Pin::kStreamed ? 'S'
                : pin == Pin::kByHost   ? 'H'
@@ -28,9 +28,10 @@ std::string placed(const std::vector<std::string>& places) {
   return letters;
 }
 
-void refused(const std::string& place, const std::string& part) {
+void check_refused(const std::string& place, const std::string& part) {
   CAPTURE(place);
-  const testing::Failure failure = testing::failure_of([&] { parse_pins({place}, layout()); });
+  const testing::Failure failure =
+      testing::failure_of([&] { parse_pins({place}, twelve_layers()); });
   CHECK(failure.kind == ErrorKind::kUsage);
   CHECK(failure.says(part));
   CHECK(failure.says("--place"));
@@ -39,7 +40,7 @@ void refused(const std::string& place, const std::string& part) {
 }  // namespace
 
 TEST_CASE("placement pins: patterns name kinds and layers, and later ones win") {
-  REQUIRE(layout().units.size() == 25);
+  REQUIRE(twelve_layers().units.size() == 25);
   CHECK(placed({}).empty());
   CHECK(placed({"*=resident"}) == std::string(25, 'R'));
   CHECK(placed({"head=stream"}) == std::string(24, '.') + "S");
@@ -52,40 +53,40 @@ TEST_CASE("placement pins: patterns name kinds and layers, and later ones win") 
 }
 
 TEST_CASE("placement pins: what isn't a pattern or a place is refused in one line") {
-  refused("ffn", "PATTERN=PLACE");
-  refused("", "PATTERN=PLACE");
-  refused("mlp=host", "attn, ffn, head");
-  refused("head.*=stream", "attn, ffn, head");
-  refused("*.3=stream", "attn, ffn, head");
-  refused("ffn.12=host", "0 to 11");
-  refused("ffn.99999999999999999999=host", "0 to 11");
-  refused("ffn.x=host", "no numbers");
-  refused("ffn.=host", "no numbers");
-  refused("ffn.-1=host", "no numbers");
-  refused("ffn.3-=host", "no numbers");
-  refused("ffn.3-1=host", "ends before");
-  refused("ffn.3=gpu", "resident, stream and host");
-  refused("attn=host", "feed-forward units alone");
-  refused("*=host", "feed-forward units alone");
-  refused("head=host", "feed-forward units alone");
-  refused("\x1b[2Jffn=host", "\\x1b");
+  check_refused("ffn", "PATTERN=PLACE");
+  check_refused("", "PATTERN=PLACE");
+  check_refused("mlp=host", "attn, ffn, head");
+  check_refused("head.*=stream", "attn, ffn, head");
+  check_refused("*.3=stream", "attn, ffn, head");
+  check_refused("ffn.12=host", "0 to 11");
+  check_refused("ffn.99999999999999999999=host", "0 to 11");
+  check_refused("ffn.x=host", "no numbers");
+  check_refused("ffn.=host", "no numbers");
+  check_refused("ffn.-1=host", "no numbers");
+  check_refused("ffn.3-=host", "no numbers");
+  check_refused("ffn.3-1=host", "ends before");
+  check_refused("ffn.3=gpu", "resident, stream and host");
+  check_refused("attn=host", "feed-forward units alone");
+  check_refused("*=host", "feed-forward units alone");
+  check_refused("head=host", "feed-forward units alone");
+  check_refused("\x1b[2Jffn=host", "\\x1b");
 }
 
 TEST_CASE("placement pins: as many resident units as there can be, and no fewer than are pinned") {
   const auto failure = [](const std::vector<std::string>& places, std::size_t resident) {
     return testing::failure_of([&] {
       PlanLimits limits;
-      apply_pins(places, resident, layout(), limits);
+      apply_pins(places, resident, twelve_layers(), limits);
     });
   };
   CHECK(failure({}, 26).says("25 units"));
   CHECK(failure({"attn=resident"}, 11).says("12 resident already"));
   CHECK(failure({"attn=stream"}, 14).says("13 or less"));
   PlanLimits limits;
-  apply_pins({"attn=stream"}, 13, layout(), limits);
+  apply_pins({"attn=stream"}, 13, twelve_layers(), limits);
   CHECK(limits.resident_units == 13);
   CHECK(!limits.host_computes);
-  apply_pins({"ffn.3=host"}, std::nullopt, layout(), limits);
+  apply_pins({"ffn.3=host"}, std::nullopt, twelve_layers(), limits);
   CHECK(limits.host_computes);
 }
 
@@ -102,11 +103,11 @@ TEST_CASE("placement pins: a plan keeps them, and how many units are resident") 
         Case{{"*=stream"}, {}}, Case{{"attn=stream", "ffn.0=resident"}, 5},
         Case{{"*=resident"}, {}}, Case{{}, 0}, Case{{}, 7}, Case{{}, 25}}) {
     PlanLimits limits;
-    apply_pins(c.places, c.resident, layout(), limits);
-    const std::size_t smallest = smallest_limit_bytes(layout(), workload, limits);
+    apply_pins(c.places, c.resident, twelve_layers(), limits);
+    const std::size_t smallest = smallest_limit_bytes(twelve_layers(), workload, limits);
     for (const std::size_t more : {std::size_t{0}, std::size_t{300'000}, std::size_t{1} << 33}) {
       limits.device_bytes = smallest + more;
-      const Plan plan = make_plan(layout(), workload, limits, hardware);
+      const Plan plan = make_plan(twelve_layers(), workload, limits, hardware);
       CAPTURE(more);
       CHECK(plan.bytes.total() <= *limits.device_bytes);
       for (std::size_t unit = 0; unit < limits.pins.size(); ++unit) {
@@ -122,7 +123,7 @@ TEST_CASE("placement pins: a plan keeps them, and how many units are resident") 
     }
     limits.device_bytes = smallest - 1;
     const testing::Failure failure =
-        testing::failure_of([&] { make_plan(layout(), workload, limits, hardware); });
+        testing::failure_of([&] { make_plan(twelve_layers(), workload, limits, hardware); });
     CHECK(failure.kind == ErrorKind::kOverBudget);
     CHECK(failure.says(std::to_string(smallest)));
   }

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-const ModelLayout& layout() {
+const ModelLayout& three_layers() {
   static const ShapeModel model({"plans", 3, 256, 512, 4, 2, 512, 512, 1e4f, false}, "q4_0");
   return model.model.layout;
 }
@@ -29,19 +29,19 @@ Plan mixed_plan() {
       .sequences = 2, .prompt_tokens = 40, .max_tokens = 20, .context_tokens = 100};
   PlanLimits limits{
       .slots = 3, .segment_tokens = 16, .host_units = 0, .host_cache_layers = 1, .cache_slots = 0};
-  apply_pins({"attn=resident", "ffn=stream", "ffn.1=host"}, std::nullopt, layout(), limits);
-  limits.device_bytes = smallest_limit_bytes(layout(), workload, limits) + 1000;
-  return make_plan(layout(), workload, limits, test_hardware());
+  apply_pins({"attn=resident", "ffn=stream", "ffn.1=host"}, std::nullopt, three_layers(), limits);
+  limits.device_bytes = smallest_limit_bytes(three_layers(), workload, limits) + 1000;
+  return make_plan(three_layers(), workload, limits, test_hardware());
 }
 
 Plan read(const Json& json) {
-  return parse_plan_file(json.dump(), "FILE", layout());
+  return parse_plan_file(json.dump(), "FILE", three_layers());
 }
 
 using Change = std::function<void(Json&)>;
 
-void refused(const Change& change, const std::string& part) {
-  Json json = plan_json(layout(), mixed_plan());
+void check_forged(const Change& change, const std::string& part) {
+  Json json = plan_json(three_layers(), mixed_plan());
   change(json);
   CAPTURE(part);
   const testing::Failure failure = testing::failure_of([&] { read(json); });
@@ -111,18 +111,18 @@ TEST_CASE("plan file: what is read is what was written") {
 }
 
 TEST_CASE("plan file: a file that ends early, or is none, is one clear error") {
-  const std::string json = print_plan_file(layout(), mixed_plan());
+  const std::string json = print_plan_file(three_layers(), mixed_plan());
   for (std::size_t length = 1; length + 1 < json.size(); length += 97) {
     CAPTURE(length);
-    const testing::Failure failure =
-        testing::failure_of([&] { parse_plan_file(json.substr(0, length), "FILE", layout()); });
+    const testing::Failure failure = testing::failure_of(
+        [&] { parse_plan_file(json.substr(0, length), "FILE", three_layers()); });
     CHECK(failure.kind == ErrorKind::kBadFile);
     CHECK(failure.says("not JSON"));
   }
   const auto says = [](const std::string& bytes, const std::string& part) {
     const testing::MemoryFile file(bytes);
     const testing::Failure failure =
-        testing::failure_of([&] { read_plan_file(file.path(), layout()); });
+        testing::failure_of([&] { read_plan_file(file.path(), three_layers()); });
     CHECK(failure.kind == ErrorKind::kBadFile);
     CAPTURE(failure.message);
     CHECK(failure.says(part));
@@ -151,15 +151,15 @@ TEST_CASE("plan file: the fuzzer's seeds are plans, so that it begins behind the
 }
 
 TEST_CASE("plan file: a plan for another model says which differs") {
-  refused(set("/model", 5), "made for another model");
-  refused(set("/model/layers", 80), "\"llama\", 80 layers of width 256; this one is");
-  refused(set("/model/vocab", 513), "its vocab are 513");
-  refused(set("/model/units/0", "layer 0 attention: Q8_0 1x1"), "layer 0 attention: Q8_0 1x1");
-  refused([](Json& json) { json["model"]["units"].erase(0); }, "another model");
-  refused([](Json& json) { json["model"].erase("heads"); }, "another model");
+  check_forged(set("/model", 5), "made for another model");
+  check_forged(set("/model/layers", 80), "\"llama\", 80 layers of width 256; this one is");
+  check_forged(set("/model/vocab", 513), "its vocab are 513");
+  check_forged(set("/model/units/0", "layer 0 attention: Q8_0 1x1"), "layer 0 attention: Q8_0 1x1");
+  check_forged([](Json& json) { json["model"]["units"].erase(0); }, "another model");
+  check_forged([](Json& json) { json["model"].erase("heads"); }, "another model");
   const ShapeModel other({"plans", 3, 256, 512, 4, 2, 512, 512, 1e4f, false}, "q8_0");
   const testing::Failure failure = testing::failure_of([&] {
-    parse_plan_file(print_plan_file(layout(), mixed_plan()), "FILE", other.model.layout);
+    parse_plan_file(print_plan_file(three_layers(), mixed_plan()), "FILE", other.model.layout);
   });
   CHECK(failure.says("Q8_0"));
 }
@@ -175,59 +175,60 @@ TEST_CASE("plan file: forged values are refused, each by name") {
           "/routes/0/by_host/0", "/bytes/slots", "/bytes/total", "/bytes/context"}) {
       CAPTURE(field);
       const std::string name = std::string(field).substr(std::string(field).rfind('/') + 1);
-      refused(set(field, bad), name == "0" ? "by_host" : name);
+      check_forged(set(field, bad), name == "0" ? "by_host" : name);
     }
     if (!bad.is_null()) {
       const bool huge = bad == Json(~std::uint64_t{0});
-      if (!huge) refused(set("/limit_bytes", bad), "limit_bytes");
+      if (!huge) check_forged(set("/limit_bytes", bad), "limit_bytes");
     }
     for (const char* field : {"/device", "/kv_type", "/precision", "/workload", "/placement",
                               "/routes", "/bytes", "/predicted"}) {
       if (std::string(field) == "/device" || !bad.is_structured()) {
-        refused(set(field, bad), std::string(field).substr(1));
+        check_forged(set(field, bad), std::string(field).substr(1));
       }
     }
   }
-  refused(set("/predicted/prefill_seconds", -1.0), "prefill_seconds");
-  refused(set("/segment_tokens", 0), "segment_tokens 0");
-  refused(set("/workload/sequences", 0), "sequences 0");
-  refused(set("/workload/sequences", 4097), "sequences 4097");
-  refused(set("/workload/context_tokens", 0), "context_tokens 0");
-  refused(set("/slots", 65), "slots 65");
-  refused(set("/slots", 0), "no slots");
-  refused(set("/slot_bytes", 16), "slot_bytes 16");
-  refused(set("/kv_type", "q4_0"), "kv_type");
-  refused(set("/kv_type", "q8_0"), "has kv ");
-  refused(set("/slots", 4), "has slots ");
-  refused(set("/workload/context_tokens", 1 << 24), "kv");
-  refused(set("/limit_bytes", 1000), "limit_bytes is 1000");
-  refused(set("/limit_bytes", mixed_plan().bytes.total() - 1), "limit_bytes is");
-  refused(set("/placement/1", "in place"), "in place on cpu");
-  refused(set("/placement/1", "shelf"), "resident, host, in place, disk");
-  refused(set("/placement/1", "disk"), "disk_buffers");
-  refused(set("/disk_buffers", 3), "disk_buffers");
-  refused(set("/disk_buffer_bytes", -1), "disk_buffer_bytes");
-  refused(set("/host_limit_bytes", 1), "host_limit_bytes");
-  refused([](Json& json) { json["placement"].push_back("host"); }, "placements");
-  refused(set("/placement/1", "resident"), "resident ");
-  refused(set("/device", "cpu"), "device cpu");
-  refused(set("/host_cache_layers", 4), "host_cache_layers 4; it is a whole number from 0 to 3");
-  refused(set("/host_cache_layers", 2), "has kv ");
-  refused(set("/host_cache_layers", 0), "has kv ");
-  refused([](Json& json) { json.erase("host_cache_layers"); }, "has no host_cache_layers");
-  refused(set("/cache_slots", 2), "cache_slots 2; it is a whole number from 0 to 1");
-  refused(set("/cache_slots", 1), "has cache_slots 0; the plan takes ");
-  refused(set("/routes/0/host_attends", true), "the host attends in every pass");
-  refused([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
-          "cuda has a limit");
-  refused(set("/routes/0/tokens", 0), "tokens 0");
-  refused(set("/routes/0/tokens", 257), "tokens 257");
-  refused(set("/routes/0/by_host", Json::array({0})), "layer 0 attention");
-  refused(set("/routes/0/by_host", Json::array({6})), "head");
-  refused(set("/routes/0/by_host", Json::array({3, 3})), "by_host 3");
-  refused(set("/routes/0/by_host", Json::array({7})), "by_host 7");
-  refused([](Json& json) { json["routes"].push_back(json["routes"][0]); }, "tokens");
-  refused(set("/slotz", 1), "unknown field slotz");
-  refused(set("/workload/batch", 1), "unknown field batch");
-  refused([](Json& json) { json.erase("slots"); }, "has no slots");
+  check_forged(set("/predicted/prefill_seconds", -1.0), "prefill_seconds");
+  check_forged(set("/segment_tokens", 0), "segment_tokens 0");
+  check_forged(set("/workload/sequences", 0), "sequences 0");
+  check_forged(set("/workload/sequences", 4097), "sequences 4097");
+  check_forged(set("/workload/context_tokens", 0), "context_tokens 0");
+  check_forged(set("/slots", 65), "slots 65");
+  check_forged(set("/slots", 0), "no slots");
+  check_forged(set("/slot_bytes", 16), "slot_bytes 16");
+  check_forged(set("/kv_type", "q4_0"), "kv_type");
+  check_forged(set("/kv_type", "q8_0"), "has kv ");
+  check_forged(set("/slots", 4), "has slots ");
+  check_forged(set("/workload/context_tokens", 1 << 24), "kv");
+  check_forged(set("/limit_bytes", 1000), "limit_bytes is 1000");
+  check_forged(set("/limit_bytes", mixed_plan().bytes.total() - 1), "limit_bytes is");
+  check_forged(set("/placement/1", "in place"), "in place on cpu");
+  check_forged(set("/placement/1", "shelf"), "resident, host, in place, disk");
+  check_forged(set("/placement/1", "disk"), "disk_buffers");
+  check_forged(set("/disk_buffers", 3), "disk_buffers");
+  check_forged(set("/disk_buffer_bytes", -1), "disk_buffer_bytes");
+  check_forged(set("/host_limit_bytes", 1), "host_limit_bytes");
+  check_forged([](Json& json) { json["placement"].push_back("host"); }, "placements");
+  check_forged(set("/placement/1", "resident"), "resident ");
+  check_forged(set("/device", "cpu"), "device cpu");
+  check_forged(set("/host_cache_layers", 4),
+               "host_cache_layers 4; it is a whole number from 0 to 3");
+  check_forged(set("/host_cache_layers", 2), "has kv ");
+  check_forged(set("/host_cache_layers", 0), "has kv ");
+  check_forged([](Json& json) { json.erase("host_cache_layers"); }, "has no host_cache_layers");
+  check_forged(set("/cache_slots", 2), "cache_slots 2; it is a whole number from 0 to 1");
+  check_forged(set("/cache_slots", 1), "has cache_slots 0; the plan takes ");
+  check_forged(set("/routes/0/host_attends", true), "the host attends in every pass");
+  check_forged([](Json& json) { json["device"] = "cuda", json["limit_bytes"] = nullptr; },
+               "cuda has a limit");
+  check_forged(set("/routes/0/tokens", 0), "tokens 0");
+  check_forged(set("/routes/0/tokens", 257), "tokens 257");
+  check_forged(set("/routes/0/by_host", Json::array({0})), "layer 0 attention");
+  check_forged(set("/routes/0/by_host", Json::array({6})), "head");
+  check_forged(set("/routes/0/by_host", Json::array({3, 3})), "by_host 3");
+  check_forged(set("/routes/0/by_host", Json::array({7})), "by_host 7");
+  check_forged([](Json& json) { json["routes"].push_back(json["routes"][0]); }, "tokens");
+  check_forged(set("/slotz", 1), "unknown field slotz");
+  check_forged(set("/workload/batch", 1), "unknown field batch");
+  check_forged([](Json& json) { json.erase("slots"); }, "has no slots");
 }

@@ -13,6 +13,7 @@
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
 using testing::run_sluice;
 
 namespace {
@@ -22,17 +23,7 @@ constexpr const char* kCard =
         "tensor_operations_per_second": 40e12, "f32_operations_per_second": 20e12,
         "context_bytes": 268435456, "link": "pcie4x8"}]})";
 
-void refused(const std::vector<std::string>& arguments, int code, const std::string& part) {
-  const testing::ProgramResult result = run_sluice(arguments);
-  CAPTURE(arguments);
-  CAPTURE(result.err);
-  CHECK(result.exit_code == code);
-  CHECK(result.err.find(part) != std::string::npos);
-  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
-  CHECK(result.out.empty());
-}
-
-std::string planned(std::vector<std::string> arguments) {
+std::string plan_text(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "plan");
   const testing::ProgramResult result = run_sluice(arguments);
   CAPTURE(arguments);
@@ -58,8 +49,8 @@ double decode_speed(const std::string& plan) {
 }  // namespace
 
 TEST_CASE("plan: a shape is planned for a card without a file, and every byte is counted") {
-  const std::string plan = planned({"llama-3-70b", "--weights", "q4_k_m", "--gpu", "rtx-4090",
-                                    "--host", "ddr5-6000-2ch", "--vram", "22GiB"});
+  const std::string plan = plan_text({"llama-3-70b", "--weights", "q4_k_m", "--gpu", "rtx-4090",
+                                      "--host", "ddr5-6000-2ch", "--vram", "22GiB"});
   std::size_t sum = 0;
   for (const char* what :
        {"resident weights", "slots", "norms and biases", "keys and values", "cache slots",
@@ -80,19 +71,19 @@ TEST_CASE("plan: a shape is planned for a card without a file, and every byte is
 
 TEST_CASE("plan: what isn't named of a planned machine is the card's own, or the default") {
   const std::vector<std::string> plain = {"llama-3-8b", "--gpu", "rtx-4090"};
-  const std::string plan = planned(plain);
+  const std::string plan = plan_text(plain);
   CHECK(plan.find("ddr5-5600-2ch") != std::string::npos);
   CHECK(plan.find("pcie4x16 at 26.0 GB/s") != std::string::npos);
   // All of the card but what auto leaves to others.
   CHECK(plan.find(std::to_string((std::size_t{24564} - 256) << 20)) != std::string::npos);
-  CHECK(planned({"llama-3-8b", "--gpu", "rtx-4090", "--weights", "Q4_K_M", "--vram", "auto"}) ==
+  CHECK(plan_text({"llama-3-8b", "--gpu", "rtx-4090", "--weights", "Q4_K_M", "--vram", "auto"}) ==
         plan);
   const auto with_link = [](const char* link) {
-    return planned(
+    return plan_text(
         {"llama-3-8b", "--gpu", "rtx-4090", "--vram", "3GiB", "--host-units", "0", "--link", link});
   };
   CHECK(with_link("pcie4x16") ==
-        planned({"llama-3-8b", "--gpu", "rtx-4090", "--vram", "3GiB", "--host-units", "0"}));
+        plan_text({"llama-3-8b", "--gpu", "rtx-4090", "--vram", "3GiB", "--host-units", "0"}));
   const double slow = decode_speed(with_link("pcie3x8"));
   CHECK(decode_speed(with_link("pcie4x16")) > 3.5 * slow);
   CHECK(decode_speed(with_link("6.1GB/s,10us")) == doctest::Approx(slow).epsilon(0.02));
@@ -107,7 +98,7 @@ TEST_CASE("plan: telling how a large model is streamed gains little" *
         "ddr5-5600-2ch", "--link",       "pcie3x8", "--vram", "18330MiB", "--prompt-tokens",
         "500",           "--max-tokens", "64",      "--json", "-"};
     arguments.insert(arguments.end(), told.begin(), told.end());
-    return nlohmann::json::parse(planned(arguments))["predicted"]["seconds"].get<double>();
+    return nlohmann::json::parse(plan_text(arguments))["predicted"]["seconds"].get<double>();
   };
   const double found = seconds({});
   for (const char* slots : {"2", "4", "12"}) {
@@ -119,10 +110,10 @@ TEST_CASE("plan: telling how a large model is streamed gains little" *
 
 TEST_CASE("plan: files are planned for cards too, and links by name for sim") {
   const std::string tiny = tiny_reference("quants").gguf;
-  CHECK(planned({tiny, "--gpu", "t4"}).find("NVIDIA T4") != std::string::npos);
-  CHECK(planned({tiny, "--device", "sim", "--vram", "1MiB", "--link", "pcie3x8"}).find("slots") !=
+  CHECK(plan_text({tiny, "--gpu", "t4"}).find("NVIDIA T4") != std::string::npos);
+  CHECK(plan_text({tiny, "--device", "sim", "--vram", "1MiB", "--link", "pcie3x8"}).find("slots") !=
         std::string::npos);
-  CHECK(planned({"tiny"}).find("in place") != std::string::npos);
+  CHECK(plan_text({"tiny"}).find("in place") != std::string::npos);
 }
 
 TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
@@ -130,7 +121,7 @@ TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
     std::vector<std::string> arguments = {"llama-3-70b", "--weights", "f16", "--gpu",
                                           "rtx-3060",    "--vram",    "4GiB"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return planned(arguments);
+    return plan_text(arguments);
   };
   CHECK(plan({}).find("buffers of the disk") != std::string::npos);
   CHECK(plan({"--disk", "nvme-gen3"}) != plan({"--disk", "nvme-gen5"}));
@@ -138,27 +129,29 @@ TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
 }
 
 TEST_CASE("plan: what can't be planned for is one line") {
-  refused({"plan", "tiny", "--gpu", "rtx-9"}, 2, "rtx-4090");
-  refused({"plan", "tiny", "--gpu", "-1"}, 2, "--gpu -1");
-  refused({"plan", "tiny", "--gpu", "t4", "--disk", "nvme-gen9"}, 2, "nvme-gen4");
-  refused({"plan", "tiny", "--disk", "nvme-gen4"}, 2, "--disk nvme-gen4");
-  refused({"plan", "tiny", "--gpu", "99999999999"}, 2, "--gpu 99999999999");
-  refused({"plan", "tiny", "--gpu", "rtx-4090", "--host", "ddr9"}, 2, "ddr4-3200-2ch");
-  refused({"plan", "tiny", "--gpu", "rtx-4090", "--link", "fast"}, 2, "pcie4x16");
-  refused({"plan", "tiny", "--gpu", "rtx-4090", "--device", "cpu"}, 2, "--device");
-  refused({"plan", "tiny", "--host", "ddr5-6000-2ch"}, 2, "--gpu");
-  refused({"plan", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "25.9GB"}, 4, "--vram 25.9GB");
-  refused({"plan", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "1MiB"}, 4, "smallest");
-  refused({"plan", "tiny", "--weights", "q4_k_x"}, 2, "Q4_K_M");
-  refused({"plan", "llama-9", "--weights", "q4_k_m"}, 2, "llama-3-70b");
+  check_refusal({"plan", "tiny", "--gpu", "rtx-9"}, 2, "rtx-4090");
+  check_refusal({"plan", "tiny", "--gpu", "-1"}, 2, "--gpu -1");
+  check_refusal({"plan", "tiny", "--gpu", "t4", "--disk", "nvme-gen9"}, 2, "nvme-gen4");
+  check_refusal({"plan", "tiny", "--disk", "nvme-gen4"}, 2, "--disk nvme-gen4");
+  check_refusal({"plan", "tiny", "--gpu", "99999999999"}, 2, "--gpu 99999999999");
+  check_refusal({"plan", "tiny", "--gpu", "rtx-4090", "--host", "ddr9"}, 2, "ddr4-3200-2ch");
+  check_refusal({"plan", "tiny", "--gpu", "rtx-4090", "--link", "fast"}, 2, "pcie4x16");
+  check_refusal({"plan", "tiny", "--gpu", "rtx-4090", "--device", "cpu"}, 2, "--device");
+  check_refusal({"plan", "tiny", "--host", "ddr5-6000-2ch"}, 2, "--gpu");
+  check_refusal({"plan", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "25.9GB"}, 4,
+                "--vram 25.9GB");
+  check_refusal({"plan", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "1MiB"}, 4, "smallest");
+  check_refusal({"plan", "tiny", "--weights", "q4_k_x"}, 2, "Q4_K_M");
+  check_refusal({"plan", "llama-9", "--weights", "q4_k_m"}, 2, "llama-3-70b");
 }
 
 TEST_CASE("plan: what runs a model takes no profile") {
   const std::string tiny = tiny_reference("f32").gguf;
-  refused({"run", tiny, "-p", "a", "--gpu", "rtx-4090"}, 2, "sluice plan");
-  refused({"run", tiny, "-p", "a", "--device", "sim", "--link", "pcie4x16"}, 2, "sluice plan");
-  refused({"bench", "tiny", "--gpu", "rtx-4090"}, 2, "sluice plan");
-  refused({"perplexity", tiny, "/dev/null", "--gpu", "rtx-4090"}, 2, "sluice plan");
+  check_refusal({"run", tiny, "-p", "a", "--gpu", "rtx-4090"}, 2, "sluice plan");
+  check_refusal({"run", tiny, "-p", "a", "--device", "sim", "--link", "pcie4x16"}, 2,
+                "sluice plan");
+  check_refusal({"bench", "tiny", "--gpu", "rtx-4090"}, 2, "sluice plan");
+  check_refusal({"perplexity", tiny, "/dev/null", "--gpu", "rtx-4090"}, 2, "sluice plan");
 }
 
 TEST_CASE("hardware: lists what there is, and shows one with where its figures are from") {
@@ -173,7 +166,7 @@ TEST_CASE("hardware: lists what there is, and shows one with where its figures a
   }
   CHECK(run_sluice({"hardware", "rtx-4090"}).out.find("165200000000000 (165.2 T/s)\n      128 ") !=
         std::string::npos);
-  refused({"hardware", "abacus"}, 2, "sluice hardware");
+  check_refusal({"hardware", "abacus"}, 2, "sluice hardware");
 }
 
 TEST_CASE("hardware: users' files are read from their folder and by --hardware") {
@@ -186,19 +179,21 @@ TEST_CASE("hardware: users' files are read from their folder and by --hardware")
 
   const std::string file = folder / "card.json";
   std::ofstream(file) << kCard;
-  refused({"plan", "tiny", "--gpu", "my-card"}, 2, "my-card");
-  CHECK(planned({"tiny", "--gpu", "my-card", "--hardware", file}).find("my-card (8.00 GiB)") !=
+  check_refusal({"plan", "tiny", "--gpu", "my-card"}, 2, "my-card");
+  CHECK(plan_text({"tiny", "--gpu", "my-card", "--hardware", file}).find("my-card (8.00 GiB)") !=
         std::string::npos);
-  refused({"plan", "tiny", "--gpu", "my-card", "--hardware", folder / "no.json"}, 5, "no.json");
+  check_refusal({"plan", "tiny", "--gpu", "my-card", "--hardware", folder / "no.json"}, 5,
+                "no.json");
 
   std::filesystem::copy(file, own / "card.json");
   std::ofstream(own / "notes.txt") << "not a profile";
-  CHECK(planned({"tiny", "--gpu", "my-card"}).find("my-card") != std::string::npos);
+  CHECK(plan_text({"tiny", "--gpu", "my-card"}).find("my-card") != std::string::npos);
   CHECK(run_sluice({"hardware"}).out.find("my-card") != std::string::npos);
-  refused({"plan", "tiny", "--gpu", "my-card", "--hardware", file}, 3, "another name");
+  check_refusal({"plan", "tiny", "--gpu", "my-card", "--hardware", file}, 3, "another name");
 
   std::ofstream(own / "bad.json") << "{\"gpus\": [{\"name\": \"worse\", \"memory_bytes\": -5}]}";
-  refused({"plan", "tiny", "--gpu", "rtx-4090"}, 3, "bad.json: gpu worse has memory_bytes -5");
+  check_refusal({"plan", "tiny", "--gpu", "rtx-4090"}, 3,
+                "bad.json: gpu worse has memory_bytes -5");
   CHECK(run_sluice({"plan", "tiny"}).exit_code == 0);  // which needs no profile
 
   before == nullptr ? unsetenv("XDG_CONFIG_HOME") : setenv("XDG_CONFIG_HOME", kept.c_str(), 1);

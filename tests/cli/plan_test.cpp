@@ -3,23 +3,21 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "layers/gpu.h"
+#include "tests/support/read_file.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
+using testing::read_file;
 using testing::run_sluice;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-std::string tiny() {
-  return tiny_reference("quants").gguf;
-}
 
 testing::ProgramResult run(std::vector<std::string> arguments) {
   testing::ProgramResult result = run_sluice(arguments);
@@ -29,27 +27,12 @@ testing::ProgramResult run(std::vector<std::string> arguments) {
   return result;
 }
 
-void refused(const std::vector<std::string>& arguments, int code, const std::string& part) {
-  const testing::ProgramResult result = run_sluice(arguments);
-  CAPTURE(arguments);
-  CAPTURE(result.err);
-  CHECK(result.exit_code == code);
-  CHECK(result.err.find(part) != std::string::npos);
-  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
-  CHECK(result.out.empty());
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-const std::vector<std::string> kCard = {"plan",     "llama-3-8b", "--gpu",
-                                        "rtx-4090", "--link",     "pcie3x8"};
+const std::vector<std::string> kOnCard = {"plan",     "llama-3-8b", "--gpu",
+                                          "rtx-4090", "--link",     "pcie3x8"};
 
 std::vector<std::string> with(std::vector<std::string> arguments,
                               const std::vector<std::string>& more) {
@@ -58,7 +41,7 @@ std::vector<std::string> with(std::vector<std::string> arguments,
 }
 
 Json planned(const std::vector<std::string>& more) {
-  return Json::parse(run(with(with(kCard, more), {"--json", "-"})).out);
+  return Json::parse(run(with(with(kOnCard, more), {"--json", "-"})).out);
 }
 
 }  // namespace
@@ -80,15 +63,17 @@ TEST_CASE("plan: units are placed as --place and --resident say, the rest around
   const Json seven = planned({"--vram", "6GiB", "--resident", "7"});
   CHECK(std::ranges::count(seven["units"], "resident",
                            [](const Json& unit) { return unit["placement"]; }) == 7);
-  refused(with(kCard, {"--place", "ffn.32=host"}), 2, "0 to 31");
-  refused(with(kCard, {"--place", "attn=host"}), 2, "feed-forward");
-  refused(with(kCard, {"--place", "experts=host"}), 2, "attn, ffn, head");
-  refused(with(kCard, {"--resident", "66"}), 2, "65 units");
-  refused(with(kCard, {"--vram", "3GiB", "--place", "*=resident"}), 4,
-          "let fewer units be resident");
-  refused({"plan", tiny(), "--device", "cpu", "--place", "ffn=stream"}, 2, "--place");
-  refused({"plan", tiny(), "--device", "cpu", "--resident", "1"}, 2, "--resident");
-  refused(with(kCard, {"--host-units", "many"}), 2, "--host-units many");
+  check_refusal(with(kOnCard, {"--place", "ffn.32=host"}), 2, "0 to 31");
+  check_refusal(with(kOnCard, {"--place", "attn=host"}), 2, "feed-forward");
+  check_refusal(with(kOnCard, {"--place", "experts=host"}), 2, "attn, ffn, head");
+  check_refusal(with(kOnCard, {"--resident", "66"}), 2, "65 units");
+  check_refusal(with(kOnCard, {"--vram", "3GiB", "--place", "*=resident"}), 4,
+                "let fewer units be resident");
+  check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--place", "ffn=stream"}, 2,
+                "--place");
+  check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--resident", "1"}, 2,
+                "--resident");
+  check_refusal(with(kOnCard, {"--host-units", "many"}), 2, "--host-units many");
 }
 
 TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever is fastest" *
@@ -109,16 +94,16 @@ TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever
   CHECK(kv({"f16,q8_0"}, "6GiB") == std::pair(std::string("q8_0"), alone_bytes));
   CHECK(kv({"q8_0,f16"}, "unlimited").first == "f16");  // nothing is gained
   const auto table = [](const char* vram) {
-    return run(with(kCard, {"--vram", vram, "--ctx", "32768", "--kv-types", "f16,q8_0",
-                            "--host-cache", "0"}))
+    return run(with(kOnCard, {"--vram", vram, "--ctx", "32768", "--kv-types", "f16,q8_0",
+                              "--host-cache", "0"}))
         .out;
   };
   CHECK(has(table("6GiB"), "32768 tokens, q8_0"));
   CHECK(has(table("unlimited"), "keys and values in q8_0"));  // the runner-up
-  refused(with(kCard, {"--kv-types", "f16,q4_0"}), 2, "q4_0");
-  refused(with(kCard, {"--vram", std::to_string(default_bytes - 1), "--ctx", "32768",
-                       "--host-cache", "0"}),
-          4, "--kv-types");
+  check_refusal(with(kOnCard, {"--kv-types", "f16,q4_0"}), 2, "q4_0");
+  check_refusal(with(kOnCard, {"--vram", std::to_string(default_bytes - 1), "--ctx", "32768",
+                               "--host-cache", "0"}),
+                4, "--kv-types");
 }
 
 TEST_CASE("plan: --host-units auto lets the host compute what pays") {
@@ -130,8 +115,9 @@ TEST_CASE("plan: --host-units auto lets the host compute what pays") {
   CHECK(host("auto") > 0);
   CHECK(host("0") == 0);
   CHECK(planned({"--vram", "3GiB", "--host-units", "auto"}) == planned({"--vram", "3GiB"}));
-  run({"plan", tiny(), "--device", "sim", "--vram", "1MiB", "--host-units", "auto"});
-  refused({"plan", tiny(), "--device", "cpu", "--host-units", "auto"}, 2, "--host-units");
+  run({"plan", tiny_gguf("quants"), "--device", "sim", "--vram", "1MiB", "--host-units", "auto"});
+  check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--host-units", "auto"}, 2,
+                "--host-units");
 }
 
 TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memory add up") {
@@ -157,16 +143,17 @@ TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memo
   CHECK(cached("99") == cached("32"));
   CHECK(cached("auto") == planned(context));
   CHECK(cached("auto")["predicted"]["seconds"] <= cached("0")["predicted"]["seconds"]);
-  CHECK(has(run(with(with(kCard, context), {"--host-cache", "8"})).out,
+  CHECK(has(run(with(with(kOnCard, context), {"--host-cache", "8"})).out,
             "8 of 32 layers, where the host attends"));
   const std::vector<std::string> large = {"--vram", "3GiB", "--ctx", "65536"};
   CHECK(planned(large)["plan"]["host_cache_layers"] > 0);
-  refused(with(with(kCard, large), {"--host-cache", "0"}), 4, "--host-cache auto");
-  refused(with(with(kCard, large), {"--ram", "1GiB"}), 4, "--ram");
-  refused(with(kCard, {"--host-cache", "many"}), 2, "--host-cache many");
-  refused({"plan", tiny(), "--device", "cpu", "--host-cache", "1"}, 2, "--host-cache");
-  const Json on_sim = Json::parse(run({"plan", tiny(), "--device", "sim", "--vram", "60kB",
-                                       "--host-cache", "auto", "--json", "-"})
+  check_refusal(with(with(kOnCard, large), {"--host-cache", "0"}), 4, "--host-cache auto");
+  check_refusal(with(with(kOnCard, large), {"--ram", "1GiB"}), 4, "--ram");
+  check_refusal(with(kOnCard, {"--host-cache", "many"}), 2, "--host-cache many");
+  check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--host-cache", "1"}, 2,
+                "--host-cache");
+  const Json on_sim = Json::parse(run({"plan", tiny_gguf("quants"), "--device", "sim", "--vram",
+                                       "60kB", "--host-cache", "auto", "--json", "-"})
                                       .out);
   CHECK(on_sim["plan"]["host_cache_layers"] > 0);
   CHECK(on_sim["plan"]["routes"].empty());
@@ -187,15 +174,16 @@ TEST_CASE("plan: caches in host memory come to the device for long prompts, thro
   };
   CHECK(prefill(streamed) > 3.0 * prefill(attended));
   CHECK(streamed["predicted"]["seconds"] < attended["predicted"]["seconds"]);
-  const std::string table = run(with(kCard, prompt)).out;
+  const std::string table = run(with(kOnCard, prompt)).out;
   CHECK(has(table, "2 of 128 MiB, for keys and values in host memory"));
   CHECK(has(table, "32 of 32 layers, where the host attends in passes of up to "));
-  refused({"plan", tiny(), "--device", "cpu", "--cache-slots", "1"}, 2, "--cache-slots");
-  refused(with(kCard, {"--cache-slots", "many"}), 2, "--cache-slots");
+  check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--cache-slots", "1"}, 2,
+                "--cache-slots");
+  check_refusal(with(kOnCard, {"--cache-slots", "many"}), 2, "--cache-slots");
 }
 
 TEST_CASE("plan: tells what binds, what another GiB would do, and the next best kind of plan") {
-  const std::string table = run(with(kCard, {"--vram", "4GiB"})).out;
+  const std::string table = run(with(kOnCard, {"--vram", "4GiB"})).out;
   CAPTURE(table);
   for (const char* part :
        {"bound  ", "host computes  ", "for latency  ", "1.00 GiB more  ", "1.00 GiB less  ",
@@ -222,7 +210,8 @@ TEST_CASE("plan: tells what binds, what another GiB would do, and the next best 
   }
   const std::size_t smallest = json["smallest_limit_bytes"];
   CHECK(planned({"--vram", std::to_string(smallest)})["less"].is_null());
-  refused(with(kCard, {"--vram", std::to_string(smallest - 1)}), 4, std::to_string(smallest));
+  check_refusal(with(kOnCard, {"--vram", std::to_string(smallest - 1)}), 4,
+                std::to_string(smallest));
 }
 
 TEST_CASE("plan: --for throughput chooses how many sequences are worked on at once" *
@@ -236,13 +225,13 @@ TEST_CASE("plan: --for throughput chooses how many sequences are worked on at on
   CHECK(json["predicted"]["rounds"] == (100 + at_once - 1) / at_once);
   CHECK(json["plan"]["workload"]["sequences"] == at_once);
   CHECK(json["sequences"] == 100);
-  CHECK(has(run(with(with(kCard, many), {"--for", "throughput"})).out, "at once in"));
-  refused(with(kCard, many), 4, "--ctx");
-  refused(with(kCard, {"--for", "fun"}), 2, "--for");
+  CHECK(has(run(with(with(kOnCard, many), {"--for", "throughput"})).out, "at once in"));
+  check_refusal(with(kOnCard, many), 4, "--ctx");
+  check_refusal(with(kOnCard, {"--for", "fun"}), 2, "--for");
   const testing::TemporaryFolder folder;
   run({"sweep", "llama-3-8b", "--gpu", "rtx-4090", "--vram", "4GiB,6GiB", "--sequences", "100",
        "--host-cache", "0", "--for", "throughput", "--json", folder / "s.json"});
-  const Json sweep = Json::parse(read_text(folder / "s.json"));
+  const Json sweep = Json::parse(read_file(folder / "s.json"));
   for (const Json& point : sweep["points"]) CHECK(point["rounds"] > 1);
 }
 
@@ -250,21 +239,25 @@ TEST_CASE("plan: what was saved is run, and says the same as any other run") {
   const testing::TemporaryFolder folder;
   const std::string plan = folder / "plan.json";
   const std::vector<std::string> prompt = {"-p", "5 6 7 8", "--ids", "--temp", "0", "-q"};
-  const std::string truth = run(with({"run", tiny(), "--max-tokens", "9"}, prompt)).out;
+  const std::string truth =
+      run(with({"run", tiny_gguf("quants"), "--max-tokens", "9"}, prompt)).out;
   for (const std::vector<std::string>& limits :
        {std::vector<std::string>{"--vram", "80kB", "--place", "ffn.0=host", "--link", "1GB/s"},
         {"--vram", "1MiB", "--sequences", "3"},
         {"--vram", "70kB", "--host-cache", "1"},
         {"--device", "sim"},
         {"--device", "cpu"}}) {
-    run(with({"plan", tiny(), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan},
-             limits));
+    run(with(
+        {"plan", tiny_gguf("quants"), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan},
+        limits));
     const std::string stats = folder / "stats.json";
-    CHECK(run(with({"run", tiny(), "--plan", plan, "--max-tokens", "9", "--stats", stats}, prompt))
+    CHECK(run(with({"run", tiny_gguf("quants"), "--plan", plan, "--max-tokens", "9", "--stats",
+                    stats},
+                   prompt))
               .out == truth);
-    const Json saved = Json::parse(read_text(plan));
-    CHECK(Json::parse(read_text(stats))["device_peak_bytes"] == saved["bytes"]["total"]);
-    CHECK(Json::parse(read_text(stats))["slots"] == saved["slots"]);
+    const Json saved = Json::parse(read_file(plan));
+    CHECK(Json::parse(read_file(stats))["device_peak_bytes"] == saved["bytes"]["total"]);
+    CHECK(Json::parse(read_file(stats))["slots"] == saved["slots"]);
   }
   run({"plan", "tiny", "--weights", "q4_0", "--device", "sim", "--vram", "1200KiB", "--save", plan,
        "--prompt-tokens", "30", "--max-tokens", "10", "--sequences", "2"});
@@ -272,17 +265,18 @@ TEST_CASE("plan: what was saved is run, and says the same as any other run") {
                                           "--prompt-tokens", "20",   "--repeats", "1",
                                           "--max-tokens",    "4",    "-q"};
   CHECK(has(run(with(bench, {"--sequences", "1,2"})).out, "decode"));
-  refused(with(bench, {"--sequences", "3"}), 2, "2 sequences of 40 tokens");
+  check_refusal(with(bench, {"--sequences", "3"}), 2, "2 sequences of 40 tokens");
 }
 
 TEST_CASE("plan: a plan that can't be run is one clear error") {
   const testing::TemporaryFolder folder;
   const std::string plan = folder / "plan.json";
-  run({"plan", tiny(), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan, "--vram",
-       "1MiB"});
+  run({"plan", tiny_gguf("quants"), "--prompt-tokens", "8", "--max-tokens", "8", "--save", plan,
+       "--vram", "1MiB"});
   const auto run_refused = [&](const std::vector<std::string>& more, int code,
                                const std::string& part) {
-    refused(with({"run", tiny(), "-p", "5 6 7", "--ids", "--plan", plan}, more), code, part);
+    check_refusal(with({"run", tiny_gguf("quants"), "-p", "5 6 7", "--ids", "--plan", plan}, more),
+                  code, part);
   };
   run_refused({"--max-tokens", "14"}, 2, "room for 16");
   run_refused({}, 2, "--max-tokens");
@@ -294,11 +288,12 @@ TEST_CASE("plan: a plan that can't be run is one clear error") {
               "--segment, --kv-types, --precision");
   run_refused({"--device", "cpu"}, 2, "for the device sim");
   run_refused({"--max-tokens", "9", "--vram", "1048575"}, 4, "1048576");
-  refused({"run", tiny_reference("f16").gguf, "-p", "5", "--ids", "--plan", plan}, 3,
-          "another model");
-  refused({"run", tiny(), "-p", "5", "--ids", "--plan", folder / "none.json"}, 5, "none.json");
-  refused({"run", tiny(), "-p", "5", "--ids", "--plan", tiny()}, 3, "not JSON");
-  const std::string whole = read_text(plan);
+  check_refusal({"run", tiny_gguf("f16"), "-p", "5", "--ids", "--plan", plan}, 3, "another model");
+  check_refusal({"run", tiny_gguf("quants"), "-p", "5", "--ids", "--plan", folder / "none.json"}, 5,
+                "none.json");
+  check_refusal({"run", tiny_gguf("quants"), "-p", "5", "--ids", "--plan", tiny_gguf("quants")}, 3,
+                "not JSON");
+  const std::string whole = read_file(plan);
   std::ofstream(plan) << whole.substr(0, whole.size() / 2);
   run_refused({}, 3, "not JSON");
   Json forged = Json::parse(whole);
@@ -307,9 +302,10 @@ TEST_CASE("plan: a plan that can't be run is one clear error") {
   run_refused({}, 3, "slots 1");
   std::ofstream(plan) << "";
   run_refused({}, 3, "plan.json");
-  run({"plan", tiny(), "--gpu", "rtx-4090", "--save", plan});
+  run({"plan", tiny_gguf("quants"), "--gpu", "rtx-4090", "--save", plan});
   if (!built_with_gpu()) run_refused({}, 2, "is for a GPU");
-  refused({"plan", tiny(), "--vram", "1MiB", "--save", "/nowhere/plan.json"}, 5, "/nowhere");
+  check_refusal({"plan", tiny_gguf("quants"), "--vram", "1MiB", "--save", "/nowhere/plan.json"}, 5,
+                "/nowhere");
 }
 
 TEST_CASE("plan: nonsense sizes are one clear error") {
@@ -317,12 +313,12 @@ TEST_CASE("plan: nonsense sizes are one clear error") {
                            "99999999999999999999GiB", "18446744073709551616", "-5%", "1e9%"}) {
     CAPTURE(size);
     for (const char* command : {"plan", "run"}) {
-      std::vector<std::string> arguments = {command, tiny(), "--device", "sim",
+      std::vector<std::string> arguments = {command, tiny_gguf("quants"), "--device", "sim",
                                             std::string("--vram=") + size};
       if (arguments[0] == "run") arguments = with(arguments, {"-p", "a"});
       if (std::string(size).empty()) continue;
-      refused(arguments, 2, "--vram");
+      check_refusal(arguments, 2, "--vram");
     }
   }
-  refused({"plan", tiny(), "--vram", "0"}, 4, "smallest");
+  check_refusal({"plan", tiny_gguf("quants"), "--vram", "0"}, 4, "smallest");
 }

@@ -10,6 +10,7 @@
 #include "cli/user_folders.h"
 #include "tests/support/cache_home.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/read_file.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 
@@ -219,9 +220,7 @@ TEST_CASE("sluice probe: measures anew what is damaged, in less than 20 s" *
   const auto result = testing::run_sluice({"probe", "-q", "--json", (folder / "p.json").native()});
   CHECK(result.exit_code == 0);
   CHECK(result.err.find("measuring anew") != std::string::npos);
-  std::ifstream in(folder / "p.json");
-  const std::string json{std::istreambuf_iterator<char>(in), {}};
-  const MachineProbe probe = parse_probe(json);
+  const MachineProbe probe = parse_probe(testing::read_file(folder / "p.json"));
   CHECK(probe.machine == machine);
   CHECK(probe.seconds < 20.0);
   std::string why;

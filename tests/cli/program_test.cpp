@@ -5,28 +5,21 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "layers/gpu.h"
+#include "tests/support/read_file.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
+using testing::read_file;
 using testing::run_sluice;
 
 namespace {
-
-std::string tiny() {
-  return tiny_reference("f32").gguf;
-}
-
-std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 std::string ids_text(const std::vector<std::int32_t>& ids) {
   std::ostringstream out;
@@ -38,17 +31,6 @@ std::size_t lines_of(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-// Ends with `code`, says one line on standard error that contains `part`.
-void check_refusal(const std::vector<std::string>& arguments, int code, const std::string& part) {
-  const testing::ProgramResult result = run_sluice(arguments);
-  CAPTURE(arguments);
-  CAPTURE(result.err);
-  CHECK(result.exit_code == code);
-  CHECK(result.err.find(part) != std::string::npos);
-  CHECK(lines_of(result.err) == 1);
-  CHECK(result.out.empty());
-}
-
 }  // namespace
 
 TEST_CASE("sluice: help and version end well, a usage error says where to look") {
@@ -58,31 +40,32 @@ TEST_CASE("sluice: help and version end well, a usage error says where to look")
   check_refusal({}, 2, "--help");
   check_refusal({"run"}, 2, "MODEL");
   check_refusal({"fly"}, 2, "--help");
-  check_refusal({"run", tiny()}, 2, "-p");
-  check_refusal({"run", tiny(), "--ids", "-p", ""}, 2, "empty");
-  check_refusal({"run", tiny(), "--ids", "-p", "1 x"}, 2, "'x'");
-  check_refusal({"run", tiny(), "--quiet", "--ids", "-p", "100000"}, 2, "100000");
-  check_refusal({"run", tiny(), "-p", "a", "--temp", "-1"}, 2, "temp");
-  check_refusal({"run", tiny(), "-p", "a", "--vram", "many"}, 2, "--vram");
-  check_refusal({"run", tiny(), "-p", "a", "--vram", "0%"}, 2, "--vram");
-  check_refusal({"run", tiny(), "-p", "a", "--link", "fast"}, 2, "--link");
-  check_refusal({"run", tiny(), "-p", "a", "--threads", "100000"}, 2, "--threads");
-  check_refusal({"run", tiny(), "--ids", "-p", "1 2 3", "--ctx", "3"}, 2, "--ctx");
+  check_refusal({"run", tiny_gguf("f32")}, 2, "-p");
+  check_refusal({"run", tiny_gguf("f32"), "--ids", "-p", ""}, 2, "empty");
+  check_refusal({"run", tiny_gguf("f32"), "--ids", "-p", "1 x"}, 2, "'x'");
+  check_refusal({"run", tiny_gguf("f32"), "--quiet", "--ids", "-p", "100000"}, 2, "100000");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--temp", "-1"}, 2, "temp");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--vram", "many"}, 2, "--vram");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--vram", "0%"}, 2, "--vram");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--link", "fast"}, 2, "--link");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--threads", "100000"}, 2, "--threads");
+  check_refusal({"run", tiny_gguf("f32"), "--ids", "-p", "1 2 3", "--ctx", "3"}, 2, "--ctx");
 }
 
 TEST_CASE("sluice: an option that the device can't honour is refused, not ignored") {
-  check_refusal({"run", tiny(), "-p", "a", "--device", "cpu", "--vram", "1GiB"}, 2, "--vram");
-  check_refusal({"run", tiny(), "-p", "a", "--link", "1GB/s"}, 2, "--link");
-  check_refusal({"run", tiny(), "-p", "a", "--slots", "3"}, 2, "--slots");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--device", "cpu", "--vram", "1GiB"}, 2,
+                "--vram");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--link", "1GB/s"}, 2, "--link");
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--slots", "3"}, 2, "--slots");
   // Without a driver for it to find, or without CUDA at all.
-  check_refusal({"run", tiny(), "-p", "a", "--device", "cuda"}, built_with_gpu() ? 6 : 2,
+  check_refusal({"run", tiny_gguf("f32"), "-p", "a", "--device", "cuda"}, built_with_gpu() ? 6 : 2,
                 "--device");
-  check_refusal({"run", tiny(), "--chat", "--ids"}, 2, "--chat");
+  check_refusal({"run", tiny_gguf("f32"), "--chat", "--ids"}, 2, "--chat");
 }
 
 TEST_CASE("sluice: a model that can't be read is one line and exit 3 or 5") {
   const testing::TemporaryFolder folder;
-  const std::string whole = read_bytes(tiny());
+  const std::string whole = read_file(tiny_gguf("f32"));
   const auto write = [&](const char* name, const std::string& bytes) {
     std::ofstream(folder / name, std::ios::binary) << bytes;
     return std::string(folder / name);
@@ -100,7 +83,8 @@ TEST_CASE("sluice: a model that can't be read is one line and exit 3 or 5") {
 }
 
 TEST_CASE("sluice: too small a limit is exit 4 with one that works; one byte less does not") {
-  const std::vector<std::string> run = {"run", tiny(), "--ids", "-p", "1 2 3", "--max-tokens", "4"};
+  const std::vector<std::string> run = {"run",   tiny_gguf("f32"), "--ids", "-p",
+                                        "1 2 3", "--max-tokens",   "4"};
   const auto with_limit = [&](std::size_t bytes) {
     std::vector<std::string> arguments = run;
     arguments.insert(arguments.end(), {"--vram", std::to_string(bytes)});
@@ -145,7 +129,7 @@ TEST_CASE("sluice: ids in, the same ids out on every device and at any limit") {
 }
 
 TEST_CASE("sluice: computes with the precision that is asked for, and says which it chose") {
-  const std::string model = tiny_reference("quants").gguf;
+  const std::string model = tiny_gguf("quants");
   const testing::TemporaryFolder folder;
   const auto logits = [&](const std::vector<std::string>& precision, const std::string& name) {
     std::vector<std::string> arguments = {"run",      model,        "--ids",        "-p",
@@ -153,8 +137,8 @@ TEST_CASE("sluice: computes with the precision that is asked for, and says which
                                           "--logits", folder / "l", "--stats",      folder / "s"};
     arguments.insert(arguments.end(), precision.begin(), precision.end());
     REQUIRE(run_sluice(arguments).exit_code == 0);
-    CHECK(nlohmann::json::parse(read_bytes(folder / "s"))["precision"] == name);
-    return read_bytes(folder / "l");
+    CHECK(nlohmann::json::parse(read_file(folder / "s"))["precision"] == name);
+    return read_file(folder / "l");
   };
   const std::string high = logits({"--precision", "high"}, "high");
   CHECK(logits({}, "high") == high);  // the model is small
@@ -174,7 +158,7 @@ TEST_CASE("sluice: leaves logits, stats and a trace, each whole") {
   CHECK(result.exit_code == 0);
   CHECK(result.err.find("limit") != std::string::npos);
 
-  const auto stats = nlohmann::json::parse(read_bytes(folder / "s.json"));
+  const auto stats = nlohmann::json::parse(read_file(folder / "s.json"));
   for (const char* key :
        {"device_limit_bytes", "device_peak_bytes", "weights_bytes", "resident_bytes", "link_bytes",
         "prompt_tokens", "generated_tokens", "load_seconds", "prefill_seconds", "decode_seconds",
@@ -186,7 +170,7 @@ TEST_CASE("sluice: leaves logits, stats and a trace, each whole") {
   CHECK(stats["generated_tokens"] == 5);
   CHECK(stats["device_peak_bytes"] <= stats["device_limit_bytes"]);
 
-  const std::string npy = read_bytes(folder / "l.npy");
+  const std::string npy = read_file(folder / "l.npy");
   CHECK(npy.substr(1, 5) == "NUMPY");
   CHECK(npy.find("'shape': (5, 264)") != std::string::npos);
   REQUIRE(npy.size() == 128 + 5 * 264 * sizeof(float));
@@ -195,7 +179,7 @@ TEST_CASE("sluice: leaves logits, stats and a trace, each whole") {
   const std::size_t last = (reference.ids.size() - 1) * reference.vocab;
   CHECK(relative_error(first, std::span(reference.logits).subspan(last)) < 1e-4);
 
-  const auto trace = nlohmann::json::parse(read_bytes(folder / "t.json"));
+  const auto trace = nlohmann::json::parse(read_file(folder / "t.json"));
   CHECK(trace["traceEvents"].size() > 20);
   std::size_t files = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) {
@@ -206,8 +190,8 @@ TEST_CASE("sluice: leaves logits, stats and a trace, each whole") {
 
 TEST_CASE("sluice: a full disk is exit 5, and says which file") {
   const auto run = [](const char* option) {
-    return run_sluice(
-        {"run", tiny(), "--ids", "-p", "1 2", "--max-tokens", "2", "-q", option, "/dev/full"});
+    return run_sluice({"run", tiny_gguf("f32"), "--ids", "-p", "1 2", "--max-tokens", "2", "-q",
+                       option, "/dev/full"});
   };
   for (const char* option : {"--stats", "--trace", "--logits"}) {
     CAPTURE(option);
@@ -215,19 +199,20 @@ TEST_CASE("sluice: a full disk is exit 5, and says which file") {
     CHECK(result.exit_code == 5);
     CHECK(result.err.find("/dev/full") != std::string::npos);
   }
-  const testing::ProgramResult result = run_sluice(
-      {"run", tiny(), "--ids", "-p", "1 2", "--max-tokens", "2", "-q"}, {.out_path = "/dev/full"});
+  const testing::ProgramResult result =
+      run_sluice({"run", tiny_gguf("f32"), "--ids", "-p", "1 2", "--max-tokens", "2", "-q"},
+                 {.out_path = "/dev/full"});
   CHECK(result.exit_code == 5);
   for (const char* command : {"plan", "inspect"}) {
     CAPTURE(command);
-    CHECK(run_sluice({command, tiny()}, {.out_path = "/dev/full"}).exit_code == 5);
+    CHECK(run_sluice({command, tiny_gguf("f32")}, {.out_path = "/dev/full"}).exit_code == 5);
   }
-  CHECK(run_sluice({"run", tiny(), "-p", "a", "--stats", "/nowhere/x"}).exit_code == 5);
+  CHECK(run_sluice({"run", tiny_gguf("f32"), "-p", "a", "--stats", "/nowhere/x"}).exit_code == 5);
 }
 
 TEST_CASE("sluice: plan adds up, and inspect shows what is there") {
-  const testing::ProgramResult plan =
-      run_sluice({"plan", tiny(), "--vram", "1MiB", "--prompt-tokens", "16", "--max-tokens", "16"});
+  const testing::ProgramResult plan = run_sluice(
+      {"plan", tiny_gguf("f32"), "--vram", "1MiB", "--prompt-tokens", "16", "--max-tokens", "16"});
   CHECK(plan.exit_code == 0);
   std::istringstream lines(plan.out);
   std::string line;
@@ -240,7 +225,7 @@ TEST_CASE("sluice: plan adds up, and inspect shows what is there") {
   }
   CHECK(total > 0);
   CHECK(sum == total);
-  const testing::ProgramResult inspect = run_sluice({"inspect", tiny(), "--tensors"});
+  const testing::ProgramResult inspect = run_sluice({"inspect", tiny_gguf("f32"), "--tensors"});
   CHECK(inspect.exit_code == 0);
   CHECK(inspect.out.find("blk.0.attn_q.weight") != std::string::npos);
 }
@@ -264,7 +249,7 @@ TEST_SUITE("model") {
                      {.input = input});
       CHECK(result.exit_code == 0);
       CHECK(lines_of(result.out) == lines_of(input));
-      return nlohmann::json::parse(read_bytes(folder / "s.json"))["prompt_tokens"].get<int>();
+      return nlohmann::json::parse(read_file(folder / "s.json"))["prompt_tokens"].get<int>();
     };
     const int first = prompt_tokens("What is the capital of France?\n");
     const int both = prompt_tokens("What is the capital of France?\nAnd of Italy?\n");

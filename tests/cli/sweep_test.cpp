@@ -10,6 +10,7 @@
 #include "cli/sweep_axes.h"
 #include "memory/units.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/read_file.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
@@ -17,25 +18,16 @@
 
 using namespace sluice;
 using testing::failure_of;
+using testing::read_file;
 using testing::run_sluice;
 
 namespace {
 
 using Values = std::vector<std::size_t>;
 
-std::string tiny() {
-  return tiny_reference("quants").gguf;
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ostringstream out;
-  out << std::ifstream(path).rdbuf();
-  return out.str();
-}
-
 testing::ProgramResult sweep(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(),
-                   {"sweep", tiny(), "--prompt-tokens", "24", "--max-tokens", "8"});
+                   {"sweep", tiny_gguf("quants"), "--prompt-tokens", "24", "--max-tokens", "8"});
   return run_sluice(arguments);
 }
 
@@ -46,7 +38,7 @@ nlohmann::json sweep_json(std::vector<std::string> arguments) {
   CAPTURE(result.err);
   REQUIRE(result.exit_code == 0);
   CHECK(result.err.empty());
-  return nlohmann::json::parse(read_text(folder / "s.json"));
+  return nlohmann::json::parse(read_file(folder / "s.json"));
 }
 
 std::vector<std::vector<std::string>> read_csv(const std::string& text) {
@@ -175,7 +167,7 @@ TEST_CASE("sweep: the CSV has one line a point, a header, and an empty cell for 
   REQUIRE(sweep({"--vram", "1000,80kB..160kB:10kB", "--sequences", "1,3", "--link", "1GB/s,5us",
                  "--csv", folder / "s.csv"})
               .exit_code == 0);
-  const auto rows = read_csv(read_text(folder / "s.csv"));
+  const auto rows = read_csv(read_file(folder / "s.csv"));
   REQUIRE(rows.size() == 1 + 2 * 10);
   const std::vector<std::string> first(rows[0].begin(), rows[0].begin() + 8);
   CHECK(first == std::vector<std::string>{"vram_bytes", "sequences", "context_tokens", "fits",
@@ -209,7 +201,7 @@ TEST_CASE("sweep: measures each plan that there is, beside what is predicted") {
       CHECK(point["measured_" + std::string(key)] > 0.0);
     }
   }
-  const std::string svg = read_text(folder / "s.svg");
+  const std::string svg = read_file(folder / "s.svg");
   CHECK(testing::xml_fault(svg) == "");
   CHECK(testing::count_of(svg, "<circle") == 3);  // two points and the legend's
   CHECK(svg.find("everything fits") != std::string::npos);
@@ -221,7 +213,7 @@ TEST_CASE("sweep: several contexts or batches are a line each, in every picture"
     REQUIRE(sweep({"--vram", "500kB..3MB:250kB", "--ctx", "32,256,2048", "--metric", metric,
                    "--svg", folder / "s.svg"})
                 .exit_code == 0);
-    const std::string svg = read_text(folder / "s.svg");
+    const std::string svg = read_file(folder / "s.svg");
     CAPTURE(metric);
     CHECK(testing::xml_fault(svg) == "");
     CHECK(testing::count_of(svg, "<polyline") == 3);
@@ -239,7 +231,7 @@ TEST_CASE("sweep: several types of a shape's weights are a line each, heavier on
   REQUIRE(run("q4_0,q8_0,f16",
               {"--json", folder / "s.json", "--csv", folder / "s.csv", "--svg", folder / "s.svg"})
               .exit_code == 0);
-  const auto json = nlohmann::json::parse(read_text(folder / "s.json"));
+  const auto json = nlohmann::json::parse(read_file(folder / "s.json"));
   REQUIRE(json["points"].size() == 6);
   REQUIRE(json["everything_fits"].size() == 3);
   for (const std::size_t limit : {0, 1}) {
@@ -255,11 +247,11 @@ TEST_CASE("sweep: several types of a shape's weights are a line each, heavier on
   }
   CHECK(json["everything_fits"][2]["weights_bytes"] >
         3 * json["everything_fits"][0]["weights_bytes"].get<std::size_t>());
-  const std::string svg = read_text(folder / "s.svg");
+  const std::string svg = read_file(folder / "s.svg");
   CHECK(testing::xml_fault(svg) == "");
   CHECK(testing::count_of(svg, "<polyline") == 3);
   CHECK(svg.find(">q8_0<") != std::string::npos);
-  CHECK(read_csv(read_text(folder / "s.csv")).size() == 7);
+  CHECK(read_csv(read_file(folder / "s.csv")).size() == 7);
 
   for (const char* bad : {"q4_0,", "q4_0,q4_0", "q4_0,heavy"}) CHECK(run(bad, {}).exit_code == 2);
   CHECK(run("q4_0,f16", {"--sequences", "1,4"}).exit_code == 2);
@@ -270,7 +262,7 @@ TEST_CASE("sweep: twelve lines look different from each other") {
   const testing::TemporaryFolder folder;
   REQUIRE(sweep({"--vram", "1MiB,2MiB", "--sequences", "1..12:1", "--svg", folder / "s.svg"})
               .exit_code == 0);
-  std::istringstream lines(read_text(folder / "s.svg"));
+  std::istringstream lines(read_file(folder / "s.svg"));
   std::set<std::string> looks;
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with("<polyline")) looks.insert(line.substr(0, line.find(" points=")));
@@ -281,14 +273,14 @@ TEST_CASE("sweep: twelve lines look different from each other") {
 TEST_CASE("sweep: Ctrl-C leaves the rows that there are, exit 130") {
   const testing::TemporaryFolder folder;
   const testing::ProgramResult result =
-      run_sluice({"sweep", tiny(), "--prompt-tokens", "24", "--max-tokens", "8", "--vram",
-                  "1000,80kB..900kB:1kB", "--link", "1MB/s", "--measure", "--csv", folder / "s.csv",
-                  "--svg", folder / "s.svg", "--json", folder / "s.json"},
+      run_sluice({"sweep", tiny_gguf("quants"), "--prompt-tokens", "24", "--max-tokens", "8",
+                  "--vram", "1000,80kB..900kB:1kB", "--link", "1MB/s", "--measure", "--csv",
+                  folder / "s.csv", "--svg", folder / "s.svg", "--json", folder / "s.json"},
                  {.interrupt_when = [](const std::string& out) {
                    return out.find("too small") != std::string::npos;
                  }});
   CHECK(result.exit_code == 130);
-  CHECK(read_csv(read_text(folder / "s.csv")).size() >= 2);
-  CHECK(testing::xml_fault(read_text(folder / "s.svg")) == "");
-  CHECK(nlohmann::json::parse(read_text(folder / "s.json"))["points"].size() >= 1);
+  CHECK(read_csv(read_file(folder / "s.csv")).size() >= 2);
+  CHECK(testing::xml_fault(read_file(folder / "s.svg")) == "");
+  CHECK(nlohmann::json::parse(read_file(folder / "s.json"))["points"].size() >= 1);
 }

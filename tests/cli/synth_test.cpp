@@ -6,7 +6,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "cli/memory_model.h"
 #include "cli/output_file.h"
@@ -14,18 +13,16 @@
 #include "cli/tokenizer.h"
 #include "layers/weights.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/read_file.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace sluice;
+using testing::check_refusal;
+using testing::read_file;
 using testing::run_sluice;
 
 namespace {
-
-std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 std::size_t files_in(const std::filesystem::path& folder) {
   const std::filesystem::directory_iterator begin(folder);
@@ -55,7 +52,7 @@ TEST_CASE("synth: a file of every type is planned and run" * doctest::test_suite
                     "--logits", folder / "l.npy"});
     CAPTURE(ran.err);
     CHECK(ran.exit_code == 0);
-    const std::string npy = read_bytes(folder / "l.npy");
+    const std::string npy = read_file(folder / "l.npy");
     REQUIRE(npy.size() == 128 + 4 * 512 * sizeof(float));
     double squares = 0.0;
     for (std::size_t at = 128; at < npy.size(); at += sizeof(float)) {
@@ -73,8 +70,8 @@ TEST_CASE("synth: the same seed gives the same file on any number of threads, an
   CHECK(run_sluice({"synth", "tiny", "--weights", "Q4_K", "-o", folder / "b", "--threads", "1"})
             .exit_code == 0);
   synth_tiny(folder / "c", "q4_k", "2");
-  CHECK(read_bytes(folder / "a") == read_bytes(folder / "b"));
-  CHECK(read_bytes(folder / "a") != read_bytes(folder / "c"));
+  CHECK(read_file(folder / "a") == read_file(folder / "b"));
+  CHECK(read_file(folder / "a") != read_file(folder / "c"));
 }
 
 TEST_CASE("synth: layers that aren't drawn have the bytes of those that are, and no place") {
@@ -110,18 +107,11 @@ TEST_CASE("synth: every byte has its token, and the vocabulary is as long as the
 
 TEST_CASE("synth: what can't be done is one line and leaves nothing") {
   const testing::TemporaryFolder folder;
-  const auto refused = [&](const std::vector<std::string>& arguments, int code, const char* part) {
-    const testing::ProgramResult result = run_sluice(arguments);
-    CAPTURE(result.err);
-    CHECK(result.exit_code == code);
-    CHECK(result.err.find(part) != std::string::npos);
-    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
-  };
-  refused({"synth", "gpt-9", "-o", folder / "m"}, 2, "smollm2-135m");
-  refused({"synth", "tiny", "--weights", "q3", "-o", folder / "m"}, 2, "Q3_K");
-  refused({"synth", "tiny"}, 2, "--output");
-  refused({"synth", "tiny", "-o", "/dev/full", "-q"}, 5, "/dev/full");
-  refused({"synth", "tiny", "-o", "/nowhere/m"}, 5, "/nowhere/m");
+  check_refusal({"synth", "gpt-9", "-o", folder / "m"}, 2, "smollm2-135m");
+  check_refusal({"synth", "tiny", "--weights", "q3", "-o", folder / "m"}, 2, "Q3_K");
+  check_refusal({"synth", "tiny"}, 2, "--output");
+  check_refusal({"synth", "tiny", "-o", "/dev/full", "-q"}, 5, "/dev/full");
+  check_refusal({"synth", "tiny", "-o", "/nowhere/m"}, 5, "/nowhere/m");
   CHECK(files_in(folder.path()) == 0);
 }
 

@@ -12,12 +12,14 @@
 
 #include "cli/lateness.h"
 #include "tests/support/engine_fixture.h"
+#include "tests/support/read_file.h"
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/xml.h"
 
 using namespace sluice;
+using testing::read_file;
 using testing::run_sluice;
 using testing::xml_fault;
 
@@ -55,12 +57,6 @@ void check_in_order(const Timeline& timeline) {
   }
 }
 
-std::string read_text(const std::filesystem::path& path) {
-  std::ostringstream out;
-  out << std::ifstream(path).rdbuf();
-  return out.str();
-}
-
 // With one layer's cache in host memory, where the host attends; or the device, through a slot.
 void check_trace(const std::string& cache_slots) {
   CAPTURE(cache_slots);
@@ -93,8 +89,8 @@ void check_trace(const std::string& cache_slots) {
                                                     folder / "t.svg"});
   CAPTURE(result.err);
   REQUIRE(result.exit_code == 0);
-  const auto trace = nlohmann::json::parse(read_text(folder / "t.json"));
-  const auto stats = nlohmann::json::parse(read_text(folder / "s.json"));
+  const auto trace = nlohmann::json::parse(read_file(folder / "t.json"));
+  const auto stats = nlohmann::json::parse(read_file(folder / "s.json"));
   std::map<int, std::string> processes;
   std::map<std::pair<int, int>, std::string> threads;
   std::map<std::pair<int, int>, double> free;
@@ -139,7 +135,7 @@ void check_trace(const std::string& cache_slots) {
   CHECK(stats["decode_pass_lanes"].size() == 4);
   CHECK(stats["decode_passes"] == 5);
   CHECK(stats.contains("late_lane"));
-  const std::string svg = read_text(folder / "t.svg");
+  const std::string svg = read_file(folder / "t.svg");
   CHECK(xml_fault(svg) == "");
   CHECK(svg.find(">measured: ") < svg.find(">predicted: "));
   CHECK(svg.find("One decode pass of ") != std::string::npos);
@@ -268,7 +264,7 @@ TEST_CASE("sluice: draws a pass of any device and workload") {
     const testing::ProgramResult result = run_sluice(arguments);
     CAPTURE(result.err);
     REQUIRE(result.exit_code == 0);
-    const std::string svg = read_text(folder / "t.svg");
+    const std::string svg = read_file(folder / "t.svg");
     CHECK(xml_fault(svg) == "");
     CHECK(svg.find(">compute<") != std::string::npos);
     CHECK((svg.find(">measured: ") != std::string::npos) == (arguments[0] == "run"));

@@ -21,7 +21,7 @@ using sluice::testing::failure_of;
 namespace {
 
 constexpr std::size_t kPrompt = 20;
-constexpr std::size_t kGenerated = 3;
+constexpr std::size_t kFewGenerated = 3;
 
 // The f32 model, at the smallest limit: everything is streamed, and prompts are one pass.
 struct Run {
@@ -32,17 +32,17 @@ struct Run {
     const std::unique_ptr<Gpu> gpu = open_gpu(0);
     PlanLimits limits = limits_on(*gpu);
     limits.segment_tokens = kPrompt;
-    const Workload workload = generating(kPrompt, kGenerated);
+    const Workload workload = generating(kPrompt, kFewGenerated);
     limits.device_bytes = smallest_limit_bytes(model.layout, workload, limits);
     const Plan plan = model.plan(workload, limits);
     Engine engine(model.file, model.layout, plan, gpu->device(), gpu->ops(), {});
     if (warning != nullptr) *warning = engine.warning();
-    return generate(engine, prompt, kGenerated);
+    return generate(engine, prompt, kFewGenerated);
   }
 
   Generated on_sim() const {
-    TestEngine test(model, model.plan(generating(kPrompt, kGenerated), {}));
-    return generate(test.engine, prompt, kGenerated);
+    TestEngine test(model, model.plan(generating(kPrompt, kFewGenerated), {}));
+    return generate(test.engine, prompt, kFewGenerated);
   }
 
   TestModel model;
@@ -95,7 +95,7 @@ TEST_CASE("errors of a GPU: memory that others have taken is refused with what i
   fake_cuda::reset({.total_bytes = 256_MiB});
   const Failure failure = failure_of([&] {
     const std::unique_ptr<Gpu> gpu = open_gpu(0);
-    const Plan plan = run.model.plan(generating(kPrompt, kGenerated), limits_on(*gpu));
+    const Plan plan = run.model.plan(generating(kPrompt, kFewGenerated), limits_on(*gpu));
     fake_cuda::set_others_bytes(gpu->free_bytes());
     const Engine engine(run.model.file, run.model.layout, plan, gpu->device(), gpu->ops(), {});
   });

@@ -10,20 +10,20 @@
 namespace sluice::fake_cuda {
 namespace {
 
-constexpr std::size_t kCount = 1024;
+constexpr std::size_t kInts = 1024;
 using Ints = TestArray<int>;
 
 TEST_CASE("cuda stand-in: freed memory, foreign memory and what is beyond an end are known") {
   reset();
   const TestStream stream;
-  Ints device(Where::kDevice, kCount);
+  Ints device(Where::kDevice, kInts);
   int* const data = device.data();
   bool run = false;
   const auto kernel = [&](const char* name, const Touch& touch) {
     enqueue_kernel(
         stream, name, [&run] { run = true; }, std::array{touch});
   };
-  kernel("beyond", writes(data + kCount - 1, 8));
+  kernel("beyond", writes(data + kInts - 1, 8));
   device.free();
   kernel("late", reads(data, 16));
   std::array<int, 4> local = {};
@@ -75,10 +75,10 @@ TEST_CASE("cuda stand-in: memory is freed and unregistered when the host has wai
     CAPTURE(waited);
     reset();
     const TestStream stream("the copies");
-    std::vector<int> host(kCount);
-    const std::size_t bytes = kCount * sizeof(int);
+    std::vector<int> host(kInts);
+    const std::size_t bytes = kInts * sizeof(int);
     REQUIRE(cudaHostRegister(host.data(), bytes, 0) == cudaSuccess);
-    Ints device(Where::kDevice, kCount);
+    Ints device(Where::kDevice, kInts);
     CHECK(cudaMemcpyAsync(device.data(), host.data(), bytes, cudaMemcpyHostToDevice, stream) ==
           cudaSuccess);
     if (waited) CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
@@ -99,7 +99,7 @@ TEST_CASE("cuda stand-in: memory is freed and unregistered when the host has wai
 
 TEST_CASE("cuda stand-in: the host can't use device memory") {
   reset();
-  const Ints device(Where::kDevice, kCount);
+  const Ints device(Where::kDevice, kInts);
   host_reads(device.data() + 3, 4);
   check_complaint({"use on the host of device allocation 1 (4.00 KiB)"});
 }

@@ -99,6 +99,10 @@ const TinyReference& tiny_reference(std::string_view name) {
   throw Error(ErrorKind::kUsage, text("no tiny model is called ", name));
 }
 
+std::string tiny_gguf(std::string_view name) {
+  return tiny_reference(name).gguf;
+}
+
 const LogitsReference& logits_reference() {
   static const LogitsReference reference = read_logits();
   return reference;

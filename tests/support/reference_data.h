@@ -49,6 +49,7 @@ struct LogitsReference {
 // Read once, then shared. Any thread. Throw Error{kBadFile} for data that doesn't fit together.
 const std::vector<TinyReference>& tiny_references();
 const TinyReference& tiny_reference(std::string_view name);
+std::string tiny_gguf(std::string_view name);  // its file, for a command line
 const LogitsReference& logits_reference();
 
 // The model that LogitsReference is about: what SLUICE_TEST_MODEL names, else where tests/run puts

@@ -1,5 +1,6 @@
 #include "tests/support/run_program.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,18 +9,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <thread>
 
+#include "tests/support/read_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sluice::testing {
 namespace {
-
-std::string read_whole(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 void redirect(int to, const std::string& path, int flags) {
   const int file = open(path.c_str(), flags, 0600);
@@ -64,14 +60,24 @@ ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOpt
   bool interrupt = options.interrupt_when != nullptr;
   while (waitpid(child, &status, WNOHANG) == 0) {
     if (options.watch_memory) peak_bytes = std::max(peak_bytes, resident_peak_bytes(child));
-    if (interrupt && options.interrupt_when(read_whole(out))) {
+    if (interrupt && options.interrupt_when(read_file(out))) {
       kill(child, SIGINT);
       interrupt = false;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-          options.out_path.empty() ? read_whole(out) : std::string(), read_whole(err), peak_bytes};
+          options.out_path.empty() ? read_file(out) : std::string(), read_file(err), peak_bytes};
+}
+
+void check_refusal(const std::vector<std::string>& arguments, int code, const std::string& part) {
+  const ProgramResult result = run_sluice(arguments);
+  CAPTURE(arguments);
+  CAPTURE(result.err);
+  CHECK(result.exit_code == code);
+  CHECK(result.err.find(part) != std::string::npos);
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  CHECK(result.out.empty());
 }
 
 }  // namespace sluice::testing

@@ -26,4 +26,8 @@ struct RunOptions {
 // sluice `arguments`. Ended after 60 seconds.
 ProgramResult run_sluice(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
+// Checks that it ends with `code` after one line on standard error, which has `part` in it, and
+// nothing on standard output.
+void check_refusal(const std::vector<std::string>& arguments, int code, const std::string& part);
+
 }  // namespace sluice::testing
