@@ -20,8 +20,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kFormatVersion = 1;
 constexpr std::size_t kMostFileBytes = 64_MiB;
 constexpr std::size_t kMostPathChars = 200;
-constexpr std::size_t kMostPlanBytes = std::size_t{1}
-                                       << 48;  // of anything; sums of a few are far off
+// Of anything in a plan; sums of a few don't overflow.
+constexpr std::size_t kMostPlanBytes = std::size_t{1} << 48;
 constexpr std::size_t kMostDiskBuffers = 64;
 constexpr std::array<std::string_view, 3> kDevices = {"cpu", "sim", "cuda"};
 
