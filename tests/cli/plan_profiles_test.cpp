@@ -1,12 +1,10 @@
 // sluice plan for hardware that isn't there, from outside; and sluice hardware.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "tests/support/reference_data.h"
 #include "tests/support/run_program.h"

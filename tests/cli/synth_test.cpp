@@ -1,11 +1,11 @@
 // sluice synth from outside, and its files in the engine.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "cli/memory_model.h"
 #include "cli/output_file.h"

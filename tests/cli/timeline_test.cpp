@@ -3,12 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 
 #include "cli/lateness.h"
 #include "tests/support/engine_fixture.h"
