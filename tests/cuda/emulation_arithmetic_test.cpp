@@ -15,7 +15,7 @@ namespace sluice {
 namespace {
 
 using emulation::run_grid;
-using emulation::tests::for_each_order;
+using emulation::testing::for_each_order;
 
 // Loads and stores as a kernel would write them: [16, 16] by [16, 8], all row by row.
 __global__ void product_f16_kernel(const __half* a, const __half* b, float* d) {

@@ -8,7 +8,7 @@
 
 #include "tests/cuda/emulation.h"
 
-namespace sluice::emulation::tests {
+namespace sluice::emulation::testing {
 
 // No grid may break a rule meanwhile.
 template <typename Check>
@@ -29,4 +29,4 @@ void for_each_order(const Check& check) {
   reset_order();
 }
 
-}  // namespace sluice::emulation::tests
+}  // namespace sluice::emulation::testing

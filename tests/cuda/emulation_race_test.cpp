@@ -79,7 +79,7 @@ TEST_CASE("emulation: races are reported with both lines") {
 }
 
 TEST_CASE("emulation: barriers order what they should") {
-  emulation::tests::for_each_order([] {
+  emulation::testing::for_each_order([] {
     std::vector<int> results(65);
     emulation::run_grid("warp", {1, 32}, exchange_kernel, results.data(), Between::kWarpBarrier);
     emulation::run_grid("block", {1, 64}, exchange_kernel, results.data(), Between::kBarrier);

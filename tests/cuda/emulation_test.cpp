@@ -16,7 +16,7 @@ namespace {
 
 using emulation::Order;
 using emulation::run_grid;
-using emulation::tests::for_each_order;
+using emulation::testing::for_each_order;
 
 __device__ int warp_sum(int value) {
 #pragma unroll

@@ -14,9 +14,7 @@
 #include "tests/support/expect_error.h"
 
 using namespace sluice;
-using namespace sluice::tests;
-using sluice::testing::Failure;
-using sluice::testing::failure_of;
+using namespace sluice::testing;
 
 namespace {
 

@@ -16,7 +16,7 @@
 #include "tests/support/engine_fixture.h"
 #include "tests/support/reference_data.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 struct Generated {
   std::vector<std::int32_t> tokens;
@@ -73,4 +73,4 @@ inline void check_clean() {
   emulation::clear_violations();
 }
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

@@ -11,7 +11,7 @@
 #include "tests/support/summary_referee.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 namespace {
 

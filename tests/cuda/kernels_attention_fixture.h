@@ -13,7 +13,7 @@
 #include "tests/support/kv_referee.h"
 #include "tests/support/random_weights.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 struct AttentionShape {
   std::size_t head_dim;
@@ -164,4 +164,4 @@ struct AttentionCase {
   }
 };
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

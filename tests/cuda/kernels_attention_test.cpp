@@ -11,7 +11,7 @@
 #include "tests/cuda/kernels_attention_fixture.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 namespace {
 

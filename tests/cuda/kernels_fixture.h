@@ -21,7 +21,7 @@
 #include "tests/cuda/emulation.h"
 #endif
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 #ifdef SLUICE_ON_GPU
 
@@ -151,4 +151,4 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

@@ -13,7 +13,7 @@
 #include "tests/cuda/kernels_fixture.h"
 #include "tests/support/random_weights.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 // A type of weights with a form of activations that its products take.
 struct ProductKind {
@@ -129,4 +129,4 @@ struct ProductTruth {
   std::vector<double> sizes;
 };
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

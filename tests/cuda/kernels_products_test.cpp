@@ -9,7 +9,7 @@
 #include "tests/cuda/kernels_matrices.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 namespace {
 

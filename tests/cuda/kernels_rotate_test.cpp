@@ -11,7 +11,7 @@
 #include "tests/support/random_weights.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 namespace {
 

@@ -14,7 +14,7 @@
 #include "tests/support/random_weights.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "tests/support/random_weights.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 TEST_CASE("norm: a row divided by its root mean square, for any width") {
   for (const RowKernels* kernels : all_row_kernels()) {

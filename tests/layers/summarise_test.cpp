@@ -6,7 +6,7 @@
 #include "tests/support/summary_referee.h"
 
 using namespace sluice;
-using namespace sluice::tests;
+using namespace sluice::testing;
 
 TEST_CASE("summary: a row's highest, sum and target are what sorting it says, in any size") {
   for (const std::size_t vocab :

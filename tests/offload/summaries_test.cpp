@@ -9,7 +9,7 @@
 #include "tests/support/summary_referee.h"
 
 using namespace sluice;
-using tests::check_summary;
+using testing::check_summary;
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include "layers/isa.h"
 #include "layers/row_kernels.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 // The best first.
 inline std::vector<const RowKernels*> all_row_kernels() {
@@ -20,4 +20,4 @@ inline std::vector<const RowKernels*> all_row_kernels() {
   return all;
 }
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

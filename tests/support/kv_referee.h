@@ -7,7 +7,7 @@
 #include "memory/kv_pages.h"
 #include "memory/quant.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 // Of one head's part of a page.
 struct PageReader {
@@ -50,4 +50,4 @@ struct PageReader {
   }
 };
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing

@@ -14,7 +14,7 @@
 #include "layers/logits_summary.h"
 #include "tests/support/random_weights.h"
 
-namespace sluice::tests {
+namespace sluice::testing {
 
 inline constexpr std::size_t kRowKinds = 9;
 
@@ -68,4 +68,4 @@ inline void check_summary(std::span<const float> row, const LogitsQuery& query, 
   }
 }
 
-}  // namespace sluice::tests
+}  // namespace sluice::testing
