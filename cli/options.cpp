@@ -49,6 +49,9 @@ void add_goal(CLI::App& app, std::string& goal) {
 
 void add_run(CLI::App& app, RunOptions& o, Raw& raw) {
   add_placement(app, o.on, raw.placement);
+  app.get_option("--ctx")->description(
+      "Tokens of context to make room for (default: the prompt and --max-tokens; in --chat\n"
+      "4096, or as many as the limit and the model allow)");
   add_plan_file(app, o.on.plan_file);
   auto* prompt = app.add_option("-p,--prompt", o.prompt, "The prompt")->type_name("TEXT");
   app.add_option("-f,--file", o.prompt_file, "A file with the prompt; - is standard input")

@@ -1,5 +1,6 @@
 #include "cli/prompt.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -55,14 +56,21 @@ std::vector<Token> parse_ids(const std::string& ids) {
 
 Conversation::Conversation(const ModelFile& file, const Tokenizer& tokenizer,
                            const std::optional<std::string>& system)
-    : tokenizer_(tokenizer), template_(file.find_string("tokenizer.chat_template").value_or("")) {
+    : tokenizer_(&tokenizer), template_(file.find_string("tokenizer.chat_template").value_or("")) {
   if (system) add("system", *system);
 }
 
+bool Conversation::forget_turn() {
+  const auto oldest = std::ranges::find(messages_, "user", &Message::role);
+  if (messages_.end() - oldest < 3) return false;
+  messages_.erase(oldest, oldest + 2);
+  return true;
+}
+
 std::vector<Token> Conversation::encode() const {
-  const std::string bos = tokenizer_.bos() >= 0 ? tokenizer_.piece(tokenizer_.bos(), true) : "";
-  return tokenizer_.encode(template_.render(messages_, true, bos),
-                           {.add_special = false, .parse_special = true});
+  const std::string bos = tokenizer_->bos() >= 0 ? tokenizer_->piece(tokenizer_->bos(), true) : "";
+  return tokenizer_->encode(template_.render(messages_, true, bos),
+                            {.add_special = false, .parse_special = true});
 }
 
 }  // namespace sluice

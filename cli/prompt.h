@@ -32,11 +32,13 @@ class Conversation {
   void add(std::string role, std::string content) {
     messages_.push_back({std::move(role), std::move(content)});
   }
+  // Drops the user's oldest message and its reply. False: there is but one turn, and it stays.
+  bool forget_turn();
   // All messages so far, and the opening of the assistant's turn.
   std::vector<Token> encode() const;
 
  private:
-  const Tokenizer& tokenizer_;
+  const Tokenizer* tokenizer_;
   ChatTemplate template_;
   std::vector<Message> messages_;
 };

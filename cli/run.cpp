@@ -22,7 +22,9 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kChatContextTokens = 4096;  // unless --ctx or the model says less
+// Of a conversation without --ctx: unless the model or the limit says less.
+constexpr std::size_t kChatContextTokens = 4096;
+constexpr std::size_t kLeastChatContextTokens = 512;
 
 void note(const RunOptions& options, const std::string& line) {
   if (!options.quiet) std::cerr << "sluice: " << line << '\n';
@@ -74,7 +76,8 @@ class Run {
     }
     load({.prompt_tokens = tokens.size(),
           .max_tokens = std::min(options_.max_tokens, context - tokens.size()),
-          .context_tokens = context});
+          .context_tokens = context},
+         find_target());
     generate(tokens);
     std::cout << '\n';
   }
@@ -85,13 +88,8 @@ class Run {
       throw Error(ErrorKind::kUsage, "--chat can't be combined with --ids, --raw or --logits");
     }
     Conversation conversation(model_.file, *tokenizer_, options_.system);
-    const std::size_t context = given_
-                                    ? context_given()
-                                    : options_.on.context_tokens.value_or(std::min(
-                                          model_.layout.config.context_tokens, kChatContextTokens));
-    load({.prompt_tokens = std::min<std::size_t>(context, 256),
-          .max_tokens = std::min(context, options_.max_tokens),
-          .context_tokens = context});
+    const Target target = find_target();
+    load(chat_workload(target.limits), target);
     std::optional<std::string> turn = read_prompt(options_);
     while (true) {
       if (!turn) {
@@ -101,13 +99,70 @@ class Run {
         turn = line;
       }
       if (!turn->empty()) {
-        conversation.add("user", *turn);
-        conversation.add("assistant", generate(conversation.encode()));
-        std::cout << std::endl;
+        answer(*turn, conversation);
       }
       turn.reset();
     }
     if (interrupted_.load()) exit_code_ = kExitInterrupted;
+  }
+
+  // With as much context as the limit holds, where none was asked for.
+  Workload chat_workload(const PlanLimits& limits) const {
+    const auto with_context = [&](std::size_t context) -> Workload {
+      return {.prompt_tokens = std::min<std::size_t>(context, 256),
+              .max_tokens = std::min(context, options_.max_tokens),
+              .context_tokens = context};
+    };
+    if (given_) return with_context(context_given());
+    if (options_.on.context_tokens) return with_context(*options_.on.context_tokens);
+    const std::size_t wanted = std::min(model_.layout.config.context_tokens, kChatContextTokens);
+    std::size_t context = wanted;
+    while (context / 2 >= kLeastChatContextTokens &&
+           !has_plan(model_.layout, with_context(context), limits)) {
+      context /= 2;
+    }
+    if (context < wanted) {
+      note(options_, text("a context of ", context, " tokens: the limit has no room for ",
+                          2 * context, "; --ctx N asks for another"));
+    }
+    return with_context(context);
+  }
+
+  // Takes a turn of the user's, and prints and adds the reply. One that is too long is refused and
+  // leaves everything as it was.
+  void answer(const std::string& turn, Conversation& conversation) {
+    Conversation longer = conversation;
+    longer.add("user", turn);
+    std::size_t forgotten = 0;
+    const std::vector<Token> tokens = remembered(longer, forgotten);
+    const std::size_t context = plan_.workload.context_tokens;
+    if (tokens.size() >= context) {
+      std::cerr << text("sluice: with this message the prompt has ", tokens.size(),
+                        " tokens, which fills the context of ", context,
+                        "; send a shorter one, or start anew with a larger --ctx\n");
+      return;
+    }
+    if (forgotten > 0) {
+      note(options_, text("the conversation fills the context of ", context, " tokens: the first ",
+                          forgotten, " of its messages are left out"));
+    }
+    conversation = std::move(longer);
+    conversation.add("assistant", generate(tokens));
+    std::cout << std::endl;
+  }
+
+  // A conversation's tokens. What would leave no room for a reply loses its oldest turns until it
+  // takes half of the context: what is left has to be read again, so that should be seldom.
+  std::vector<Token> remembered(Conversation& conversation, std::size_t& forgotten) const {
+    const std::size_t context = plan_.workload.context_tokens;
+    const std::size_t reply = std::min(options_.max_tokens, context / 4);
+    std::vector<Token> tokens = conversation.encode();
+    if (tokens.size() + reply <= context) return tokens;
+    while (tokens.size() > context / 2 && conversation.forget_turn()) {
+      forgotten += 2;
+      tokens = conversation.encode();
+    }
+    return tokens;
   }
 
   std::vector<Token> encode(const std::string& prompt) const {
@@ -124,13 +179,17 @@ class Run {
     return conversation.encode();
   }
 
-  void load(const Workload& workload) {
+  Target find_target() const {
+    Target target = choose_target(given_ ? given_->on : options_.on, model_.layout);
+    if (!target.note.empty()) note(options_, target.note);
+    return target;
+  }
+
+  void load(const Workload& workload, const Target& target) {
     if (workload.context_tokens > model_.layout.config.context_tokens) {
       note(options_, text("a context of ", workload.context_tokens, " tokens is more than the ",
                           model_.layout.config.context_tokens, " that the model was trained for"));
     }
-    const Target target = choose_target(given_ ? given_->on : options_.on, model_.layout);
-    if (!target.note.empty()) note(options_, target.note);
     plan_ = given_ ? take_given(target) : plan_for(model_, workload, target, &hardware_);
     if (!options_.logits_file.empty()) {
       logits_.emplace(options_.logits_file, model_.layout.config.vocab);
@@ -173,12 +232,6 @@ class Run {
     const std::size_t cached = common_prefix(tokens);
     engine.truncate(0, cached);
     history_.resize(cached);
-    if (tokens.size() >= plan_.workload.context_tokens) {
-      throw Error(
-          ErrorKind::kUsage,
-          text("the conversation has ", tokens.size(), " tokens, which fills the context of ",
-               plan_.workload.context_tokens, "; start anew, or with a larger --ctx"));
-    }
     Sampler sampler(options_.sampling);
     sampler.accept(tokens);
     prefill({tokens.data() + cached, tokens.size() - cached});

@@ -34,12 +34,13 @@ class Search {
     return *std::ranges::min_element(least, {}, [](const Plan& p) { return p.bytes.total(); });
   }
 
+  bool possible() const { return request_.fits(smallest()); }
+
   // Refuses limits that no plan keeps.
   void require() const {
-    const Plan least = smallest();
-    if (request_.fits(least)) return;
+    if (possible()) return;
     const std::vector<Plan> fitting = fitting_least_plans();
-    if (fitting.empty()) refuse(least);
+    if (fitting.empty()) refuse(smallest());
     refuse_host(model_, fitting, *limits_.host_bytes);
   }
 
@@ -204,6 +205,10 @@ Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanL
   return choose_kv(kv_types_of(model, limits), [&](KvType kv) {
     return Search(model, workload, limits, kv).fastest(hardware);
   });
+}
+
+bool has_plan(const ModelLayout& model, const Workload& workload, const PlanLimits& limits) {
+  return Search(model, workload, limits, kv_types_of(model, limits).back()).possible();
 }
 
 void require_limit(const ModelLayout& model, const Workload& workload, const PlanLimits& limits) {

@@ -28,6 +28,9 @@ Plans make_plans(const ModelLayout& model, const Workload& workload, const PlanL
 std::size_t smallest_limit_bytes(const ModelLayout& model, const Workload& workload,
                                  const PlanLimits& limits);
 
+// Whether make_plan finds one.
+bool has_plan(const ModelLayout& model, const Workload& workload, const PlanLimits& limits);
+
 // Throws as make_plan does if there is none, before anything has to be measured.
 void require_limit(const ModelLayout& model, const Workload& workload, const PlanLimits& limits);
 

@@ -258,4 +258,39 @@ TEST_SUITE("model") {
     CHECK(first > 20);         // with the default system message
     CHECK(both - first < 20);  // the second turn alone: what was said before is cached
   }
+
+  TEST_CASE("sluice: a conversation takes as much context as the limit holds") {
+    const auto chat = [&](const std::vector<std::string>& more) {
+      std::vector<std::string> arguments = {"run", real_model(), "--chat", "--max-tokens", "4"};
+      arguments.insert(arguments.end(), more.begin(), more.end());
+      return run_sluice(arguments, {.input = "Hi.\n"});
+    };
+    const testing::ProgramResult half = chat({"--vram", "50%"});
+    CHECK(half.exit_code == 0);
+    CHECK(half.err.find("a context of 2048 tokens: the limit has no room for 4096") !=
+          std::string::npos);
+    const testing::ProgramResult whole = chat({"--vram", "unlimited"});
+    CHECK(whole.exit_code == 0);
+    CHECK(whole.err.find("a context of") == std::string::npos);
+    CHECK(whole.out == half.out);
+    CHECK(chat({"--vram", "50%", "--ctx", "4096"}).exit_code == 4);
+  }
+
+  TEST_CASE("sluice: a conversation that fills its context goes on without its oldest turns") {
+    const testing::TemporaryFolder folder;
+    std::string input = "My name is Ada.\n";
+    for (int i = 0; i < 6; ++i) input += "Tell me of rivers, lakes and seas.\n";
+    std::string long_message;
+    for (int i = 0; i < 300; ++i) long_message += " word";
+    const testing::ProgramResult result =
+        run_sluice({"run", real_model(), "--chat", "--max-tokens", "30", "--ctx", "256", "--vram",
+                    "90%", "--stats", folder / "s.json"},
+                   {.input = input + long_message + "\nAnd of hills.\n"});
+    CHECK(result.exit_code == 0);
+    CHECK(result.err.find("of its messages are left out") != std::string::npos);
+    CHECK(result.err.find("with this message the prompt has 3") != std::string::npos);
+    const nlohmann::json stats = nlohmann::json::parse(read_file(folder / "s.json"));
+    CHECK(stats["generated_tokens"].get<int>() > 7 * 10);  // eight replies
+    CHECK(stats["prompt_tokens"].get<int>() < 600);        // re-read seldom, not at every turn
+  }
 }
