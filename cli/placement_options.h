@@ -40,7 +40,7 @@ struct PlacementOptions {
   std::string plan_file;         // which says all of this; empty: none
   std::vector<KvType> kv_types;  // empty: the default
   std::optional<Precision> precision;
-  bool cached_rates = false;  // plans take those of sluice probe, where there are
+  bool cached_rates = false;  // plans take those of sluice probe
   std::size_t threads = 0;    // 0: all cores
 };
 

@@ -204,7 +204,7 @@ int probe_command(const ProbeOptions& options) {
   std::string why;
   std::optional<MachineProbe> probe;
   if (!options.fresh && options.file.empty()) probe = read_cached(machine, why);
-  if (!why.empty()) std::cerr << why << '\n';
+  if (!why.empty()) std::cerr << why << "; measuring anew\n";
   if (!probe) {
     probe = measure(options, machine, gpu.get());
     write_cached(*probe);

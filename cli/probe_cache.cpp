@@ -62,9 +62,9 @@ std::optional<MachineProbe> read_cached(const MachineKey& machine, std::string& 
   try {
     MachineProbe probe = parse_probe(content);
     if (probe.machine == machine) return probe;
-    why = text(path.native(), " is of another machine; measuring anew");
+    why = text(path.native(), " is of another machine");
   } catch (const Error& bad) {
-    why = text(path.native(), " can't be used, ", bad.what(), "; measuring anew");
+    why = text(path.native(), " can't be used, ", bad.what());
   }
   return {};
 }

@@ -37,6 +37,10 @@ void choose_gpu(const PlacementOptions& options, Target& target) {
       throw Error(ErrorKind::kUsage, text("--gpu ", options.hardware.gpu,
                                           " is planned for as a cuda device; leave out --device"));
     }
+    if (options.cached_rates) {
+      throw Error(ErrorKind::kUsage,
+                  "--cached-rates are this machine's, and --gpu names another's");
+    }
     target.planned = find_hardware(options.hardware, options.link);
     return;
   }
@@ -174,10 +178,19 @@ Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
 
 namespace {
 
-std::optional<MachineProbe> cached_probe(const Target& target) {
+// Those that sluice probe has kept, where they are asked for.
+std::optional<MachineProbe> kept_rates(const Target& target) {
   if (!target.cached_rates) return {};
-  std::string ignored;
-  return read_cached(this_machine(target.gpu == nullptr ? "" : target.gpu->model()), ignored);
+  std::string why;
+  std::optional<MachineProbe> probe =
+      read_cached(this_machine(target.gpu == nullptr ? "" : target.gpu->model()), why);
+  if (!probe) {
+    throw Error(ErrorKind::kUsage,
+                text("--cached-rates: ",
+                     why.empty() ? "none are kept of this machine by this version" : why,
+                     "; run sluice probe, which keeps them"));
+  }
+  return probe;
 }
 
 }  // namespace
@@ -186,8 +199,8 @@ Hardware hardware_for(const OpenModel& model, const Target& target) {
   const ModelLayout& layout = model.layout;
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   if (target.planned) return target.planned->rates(precision);
-  const std::optional<MachineProbe> probe = cached_probe(target);
-  std::optional<Hardware> cached;  // the quick probe's where there is none
+  const std::optional<MachineProbe> probe = kept_rates(target);
+  std::optional<Hardware> cached;  // the quick probe's where that has no rates of a type of weights
   if (probe) cached = hardware_of(probe->rates, layout, precision, target.link);
   Hardware hardware =
       cached ? *cached

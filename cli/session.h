@@ -35,7 +35,7 @@ struct Target {
   LinkSpeed link;
   ComputePace device_pace;
   ComputePace host_pace;
-  bool cached_rates = false;               // of sluice probe, where it has what a plan needs
+  bool cached_rates = false;               // of sluice probe
   std::shared_ptr<Gpu> gpu;                // null: the CPU computes
   std::optional<PlannedHardware> planned;  // instead of this machine: nothing can be run
   std::string note;                        // why there is none, where one would have been taken

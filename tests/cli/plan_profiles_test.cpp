@@ -129,6 +129,7 @@ TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
 TEST_CASE("plan: what can't be planned for is one line") {
   check_refusal({"plan", "tiny", "--gpu", "rtx-9"}, 2, "rtx-4090");
   check_refusal({"plan", "tiny", "--gpu", "-1"}, 2, "--gpu -1");
+  check_refusal({"plan", "tiny", "--gpu", "t4", "--cached-rates"}, 2, "--cached-rates");
   check_refusal({"plan", "tiny", "--gpu", "t4", "--disk", "nvme-gen9"}, 2, "nvme-gen4");
   check_refusal({"plan", "tiny", "--disk", "nvme-gen4"}, 2, "--disk nvme-gen4");
   check_refusal({"plan", "tiny", "--gpu", "99999999999"}, 2, "--gpu 99999999999");

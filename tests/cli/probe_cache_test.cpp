@@ -16,6 +16,7 @@
 
 using namespace sluice;
 using sluice::testing::CacheHome;
+using sluice::testing::check_refusal;
 using sluice::testing::failure_of;
 using sluice::testing::TemporaryFolder;
 
@@ -171,7 +172,7 @@ TEST_CASE("probe cache: belongs to a machine and a version") {
   }
   std::ofstream(cache_path(p.machine)) << "{";
   CHECK(!read_cached(p.machine, why));
-  CHECK(why.find("measuring anew") != std::string::npos);
+  CHECK(why.find("can't be used") != std::string::npos);
 }
 
 TEST_CASE("probe cache: says when there is no folder, or none that can be written") {
@@ -183,6 +184,18 @@ TEST_CASE("probe cache: says when there is no folder, or none that can be writte
   CHECK(failure.says("XDG_CACHE_HOME"));
   std::string why;
   CHECK(!read_cached(some_probe().machine, why));
+}
+
+TEST_CASE("probe cache: plans that are to take it are refused where there is none") {
+  const TemporaryFolder folder;
+  const CacheHome home(folder.path().native());
+  const std::vector<std::string> plan = {"plan", "smollm2-135m", "--device", "cpu",
+                                         "--cached-rates"};
+  check_refusal(plan, 2, "run sluice probe");
+  const std::filesystem::path path = cache_path(this_machine(""));
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path) << "{";
+  check_refusal(plan, 2, path.native());
 }
 
 TEST_CASE("probe: a load or a drift marks it") {
