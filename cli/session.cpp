@@ -195,7 +195,7 @@ std::optional<MachineProbe> kept_rates(const Target& target) {
 
 }  // namespace
 
-Hardware hardware_for(const OpenModel& model, const Target& target) {
+Hardware hardware_for(const OpenModel& model, const Target& target, std::size_t most_tokens) {
   const ModelLayout& layout = model.layout;
   const Precision precision = target.limits.precision.value_or(default_precision(layout));
   if (target.planned) return target.planned->rates(precision);
@@ -205,7 +205,9 @@ Hardware hardware_for(const OpenModel& model, const Target& target) {
   Hardware hardware =
       cached ? *cached
              : probe_host(layout, precision, target.link, kv_types_of(layout, target.limits),
-                          target.limits.host_bytes);
+                          {.most_tokens = most_tokens,
+                           .copies = !target.in_place,
+                           .host_bytes = target.limits.host_bytes});
   if (target.gpu != nullptr && cached && probe->rates.gpu) {
     hardware = with_gpu(*probe->rates.gpu, precision, *cached);
   } else if (target.gpu != nullptr) {
@@ -221,7 +223,8 @@ Hardware hardware_for(const OpenModel& model, const Target& target) {
 Plan plan_for(const OpenModel& model, const Workload& workload, const Target& target,
               Hardware* hardware) {
   require_limit(model.layout, workload, target.limits);
-  const Hardware measured = hardware_for(model, target);
+  const std::size_t tokens = workload.sequences * std::max<std::size_t>(workload.prompt_tokens, 1);
+  const Hardware measured = hardware_for(model, target, tokens);
   if (hardware != nullptr) *hardware = measured;
   return make_plan(model.layout, workload, target.limits, measured);
 }

@@ -15,6 +15,7 @@
 #include "memory/model_file.h"
 #include "offload/budgeter.h"
 #include "offload/engine.h"
+#include "offload/probe_layer.h"
 
 namespace sluice {
 
@@ -46,8 +47,10 @@ struct Target {
 Target choose_target(const PlacementOptions& options, const ModelLayout& layout,
                      std::optional<GpuRates>* peaks = nullptr);
 
-// What a model's passes run on, as `target` has it: measured for what the model needs.
-Hardware hardware_for(const OpenModel& model, const Target& target);
+// What a model's passes run on, as `target` has it: measured for what the model needs, in passes of
+// up to so many tokens.
+Hardware hardware_for(const OpenModel& model, const Target& target,
+                      std::size_t most_tokens = ProbeLayer::kMostTokens);
 
 // A plan for `workload`. Refuses one that can't be kept before anything is measured or read.
 // `hardware` takes what it was made for.

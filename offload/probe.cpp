@@ -17,6 +17,8 @@ namespace sluice {
 namespace {
 
 constexpr double kRunSeconds = 4e-3;  // of one measurement
+// Of a copy, about: of inputs and logits, where nothing else is copied.
+constexpr double kMemoryBytesPerSecond = 10e9;
 constexpr std::size_t kManyTokens = 64;
 constexpr std::size_t kSomeTokens = 16;
 
@@ -27,15 +29,23 @@ double slope(double more_seconds, double less_seconds, double operations) {
 
 }  // namespace
 
-ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers) {
+ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers,
+                           std::size_t most_tokens) {
   ProductRate rate;
+  LayerSecondsTable seconds{};
   for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
+    const std::size_t tokens = ProductRate::kTokens[i];
+    if (i > 0 && ProductRate::kTokens[i - 1] >= most_tokens) {
+      const double more = static_cast<double>(tokens) / ProductRate::kTokens[i - 1];
+      rate.seconds_per_byte[i] = more * rate.seconds_per_byte[i - 1];
+      seconds[i] = more * seconds[i - 1];
+      continue;
+    }
     double bytes = 0.0;
-    const LayerSeconds t =
-        layer.time(type, {.tokens = ProductRate::kTokens[i]}, kRunSeconds, &bytes);
-    rate.seconds_per_byte[i] = t.products / bytes;
-    if (layers != nullptr) (*layers)[i] = t;
+    seconds[i] = layer.time(type, {.tokens = tokens}, kRunSeconds, &bytes);
+    rate.seconds_per_byte[i] = seconds[i].products / bytes;
   }
+  if (layers != nullptr) *layers = seconds;
   return rate;
 }
 
@@ -260,7 +270,7 @@ double probe_logit_seconds() {
 }
 
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
-                    std::span<const KvType> kv_types, std::optional<std::size_t> host_bytes) {
+                    std::span<const KvType> kv_types, const ProbeScope& scope) {
   std::array<std::size_t, kDTypeCount> bytes{};
   for (const UnitInfo& unit : model.units) {
     for (const MatrixInfo& m : unit.matrices) {
@@ -268,7 +278,8 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
     }
   }
   // Beside what the layer attends to and works in.
-  const std::size_t room_bytes = host_bytes ? *host_bytes / 2 : ProbeLayer::kMostWeightBytes;
+  const std::size_t room_bytes =
+      scope.host_bytes ? *scope.host_bytes / 2 : ProbeLayer::kMostWeightBytes;
   const std::size_t weight_bytes =
       std::min({ProbeLayer::kMostWeightBytes, room_bytes, model.units_bytes()});
   ProbeLayer layer(model.config, precision, weight_bytes);
@@ -287,7 +298,7 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
   for (const DType type : kAllDTypes) {
     if (type != most && (bytes_of(type) == 0 || !layer.fits(type))) continue;
     ProductRate& rate = rates.products[static_cast<std::size_t>(type)];
-    rate = probe_products(layer, type, type == most ? &layers : nullptr);
+    rate = probe_products(layer, type, type == most ? &layers : nullptr, scope.most_tokens);
     for (std::size_t i = 0; i < ProductRate::kTokens.size(); ++i) {
       double& longest = slowest.seconds_per_byte[i];
       longest = std::max(longest, rate.seconds_per_byte[i]);
@@ -298,13 +309,17 @@ Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed lin
     if (!r.known()) r = slowest;
   }
   probe_between(layer, most, model.config, layers, rates);
-  const CopyRates copies = probe_copies(layer, most);
-  rates.share_beside_copies = copies.share;
-  hardware.copy_bytes_per_second = copies.bytes_per_second;
-  probe_cuts(layer, most, rates);
-  hardware.wait_seconds = probe_wait_seconds(layer, most);
-  if (link.bytes_per_second <= 0.0) {
-    link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};
+  if (scope.copies) {
+    const CopyRates copies = probe_copies(layer, most);
+    rates.share_beside_copies = copies.share;
+    hardware.copy_bytes_per_second = copies.bytes_per_second;
+    probe_cuts(layer, most, rates);
+    hardware.wait_seconds = probe_wait_seconds(layer, most);
+    if (link.bytes_per_second <= 0.0) {
+      link = {copies.bytes_per_second, probe_hop_seconds(layer.stream())};
+    }
+  } else if (link.bytes_per_second <= 0.0) {
+    link = {kMemoryBytesPerSecond, 0.0};
   }
   hardware.to_device = link;
   hardware.to_host = link;

@@ -9,17 +9,25 @@
 
 namespace sluice {
 
-// Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights,
-// on synthetic weights, as many as the model's up to 256 MiB or half of `host_bytes`, and attention
+// What need not be measured for some work.
+struct ProbeScope {
+  std::size_t most_tokens = ProbeLayer::kMostTokens;  // of a pass
+  bool copies = true;                                 // weights are copied while others compute
+  std::optional<std::size_t> host_bytes{};            // of which half is taken at most
+};
+
+// Measures what `model` needs of this machine's CPU in about 0.15 s for each type of its weights
+// and 0.2 s for copies, on synthetic weights, as many as the model's up to 256 MiB, and attention
 // on caches of `kv_types`, 0.1 s each but f16. A link without a speed is measured as a memory copy.
 Hardware probe_host(const ModelLayout& model, Precision precision, LinkSpeed link,
-                    std::span<const KvType> kv_types,
-                    std::optional<std::size_t> host_bytes = std::nullopt);
+                    std::span<const KvType> kv_types, const ProbeScope& scope = {});
 
-// The parts of it. Product rates and what surrounds products, of layers as `layer` has them.
-// `layers`, if given, is told of all that a layer takes.
+// The parts of it. Product rates and what surrounds products, of layers as `layer` has them: passes
+// of more than `most_tokens` are taken to last in proportion. `layers`, if given, is told of all
+// that a layer takes.
 using LayerSecondsTable = std::array<LayerSeconds, ProductRate::kTokens.size()>;
-ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers = nullptr);
+ProductRate probe_products(ProbeLayer& layer, DType type, LayerSecondsTable* layers = nullptr,
+                           std::size_t most_tokens = ProbeLayer::kMostTokens);
 void probe_between(ProbeLayer& layer, DType type, const ModelConfig& config,
                    const LayerSecondsTable& layers, ComputeRates& rates);
 // Attention on a cache of one type against one of f16, measured in turns: other work slows both.

@@ -31,6 +31,9 @@ struct LayerSeconds {
   double elements = 0.0;   // norm and activation
   double attention = 0.0;  // rotating, storing and attending
   double all() const { return products + elements + attention; }
+  friend LayerSeconds operator*(double times, const LayerSeconds& s) {
+    return {times * s.products, times * s.elements, times * s.attention};
+  }
 };
 
 // Runs attention and feed-forward with weights of one type on a stream of its own, each operation
