@@ -4,7 +4,6 @@
 #include <charconv>
 #include <functional>
 #include <limits>
-#include <ranges>
 
 #include "memory/error.h"
 #include "memory/printable.h"
@@ -47,21 +46,27 @@ void add_range(const Axis& axis, std::string_view given, std::vector<std::size_t
   }
 }
 
+// Calls `take` with each of what commas divide.
+template <typename Take>
+void for_each_item(std::string_view given, const Take& take) {
+  for (std::size_t comma; (comma = given.find(',')) != std::string_view::npos;) {
+    take(given.substr(0, comma));
+    given.remove_prefix(comma + 1);
+  }
+  take(given);
+}
+
 std::vector<std::size_t> parse_axis(const Axis& axis, std::string_view given) {
   std::vector<std::size_t> values;
-  for (std::string_view rest = given;;) {
-    const std::size_t comma = rest.find(',');
-    const std::string_view item = rest.substr(0, comma);
+  for_each_item(given, [&](std::string_view item) {
     if (item.find("..") != std::string_view::npos) {
       add_range(axis, item, values);
     } else {
       values.push_back(axis.parse(item));
     }
-    if (comma == std::string_view::npos) break;
-    rest.remove_prefix(comma + 1);
-  }
+  });
   std::ranges::sort(values);
-  values.erase(std::ranges::unique(values).begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
   if (values.size() > axis.most_values) {
     throw Error(ErrorKind::kUsage, text(axis.option, ": these are ", values.size(), " values, of ",
                                         axis.most_values, " that there may be"));
@@ -93,20 +98,19 @@ std::vector<std::size_t> parse_sweep_counts(std::string_view given, std::string_
 }
 
 std::vector<std::string> parse_sweep_names(std::string_view given, std::string_view option) {
+  if (given.empty()) return {""};
   std::vector<std::string> names;
-  for (const auto part : std::views::split(given, ',')) {
-    std::string name(part.begin(), part.end());
+  for_each_item(given, [&](std::string_view name) {
     if (name.empty() || std::ranges::find(names, name) != names.end()) {
       throw Error(ErrorKind::kUsage, text(option, ": \"", printable(given), "\" has ",
                                           name.empty() ? "an empty name" : "a name twice"));
     }
-    names.push_back(std::move(name));
-  }
+    names.emplace_back(name);
+  });
   if (names.size() > kMostSweepSeries) {
     throw Error(ErrorKind::kUsage, text(option, ": these are ", names.size(), " values, of ",
                                         kMostSweepSeries, " that there may be"));
   }
-  if (names.empty()) names.emplace_back();
   return names;
 }
 
