@@ -107,14 +107,14 @@ TEST_CASE("plan: keys and values are of a type that --kv-types allows, whichever
 }
 
 TEST_CASE("plan: --host-units auto lets the host compute what pays") {
-  const auto host = [](const char* units) {
-    const Json plan = planned({"--vram", "3GiB", "--host-units", units})["plan"];
-    return std::ranges::count_if(plan["routes"],
+  const auto host = [](const Json& json) {
+    return std::ranges::count_if(json["plan"]["routes"],
                                  [](const Json& r) { return !r["by_host"].empty(); });
   };
-  CHECK(host("auto") > 0);
-  CHECK(host("0") == 0);
-  CHECK(planned({"--vram", "3GiB", "--host-units", "auto"}) == planned({"--vram", "3GiB"}));
+  const Json automatic = planned({"--vram", "3GiB", "--host-units", "auto"});
+  CHECK(host(automatic) > 0);
+  CHECK(host(planned({"--vram", "3GiB", "--host-units", "0"})) == 0);
+  CHECK(automatic == planned({"--vram", "3GiB"}));
   run({"plan", tiny_gguf("quants"), "--device", "sim", "--vram", "1MiB", "--host-units", "auto"});
   check_refusal({"plan", tiny_gguf("quants"), "--device", "cpu", "--host-units", "auto"}, 2,
                 "--host-units");
@@ -125,9 +125,9 @@ TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memo
   const auto cached = [&](const std::string& layers) {
     return planned(with(context, {"--host-cache", layers}));
   };
-  for (const std::size_t layers : {0, 8, 32}) {
+  const auto check = [&](std::size_t layers) {
     CAPTURE(layers);
-    const Json json = cached(std::to_string(layers));
+    Json json = cached(std::to_string(layers));
     CHECK(json["plan"]["host_cache_layers"] == layers);
     const std::size_t page_bytes = 2 * 64 * 1024 * 2;  // of a layer: keys and values of 64 tokens
     CHECK(json["plan"]["bytes"]["kv"] == (32 - layers) * 512 * page_bytes);
@@ -139,10 +139,14 @@ TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memo
       }
       CHECK(sum == bytes["total"]);
     }
-  }
-  CHECK(cached("99") == cached("32"));
-  CHECK(cached("auto") == planned(context));
-  CHECK(cached("auto")["predicted"]["seconds"] <= cached("0")["predicted"]["seconds"]);
+    return json;
+  };
+  const Json none = check(0);
+  check(8);
+  CHECK(cached("99") == check(32));
+  const Json automatic = cached("auto");
+  CHECK(automatic == planned(context));
+  CHECK(automatic["predicted"]["seconds"] <= none["predicted"]["seconds"]);
   CHECK(has(run(with(with(kOnCard, context), {"--host-cache", "8"})).out,
             "8 of 32 layers, where the host attends"));
   const std::vector<std::string> large = {"--vram", "3GiB", "--ctx", "65536"};
