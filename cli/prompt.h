@@ -32,6 +32,7 @@ class Conversation {
   void add(std::string role, std::string content) {
     messages_.push_back({std::move(role), std::move(content)});
   }
+  std::size_t size() const { return messages_.size(); }
   // Drops the user's oldest message and its reply. False: there is but one turn, and it stays.
   bool forget_turn();
   // All messages so far, and the opening of the assistant's turn.

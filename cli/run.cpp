@@ -98,9 +98,7 @@ class Run {
         if (!std::getline(std::cin, line) || interrupted_.load()) break;
         turn = line;
       }
-      if (!turn->empty()) {
-        answer(*turn, conversation);
-      }
+      if (!turn->empty()) answer(*turn, conversation);
       turn.reset();
     }
     if (interrupted_.load()) exit_code_ = kExitInterrupted;
@@ -133,8 +131,8 @@ class Run {
   void answer(const std::string& turn, Conversation& conversation) {
     Conversation longer = conversation;
     longer.add("user", turn);
-    std::size_t forgotten = 0;
-    const std::vector<Token> tokens = remembered(longer, forgotten);
+    const std::size_t messages = longer.size();
+    const std::vector<Token> tokens = remembered(longer);
     const std::size_t context = plan_.workload.context_tokens;
     if (tokens.size() >= context) {
       std::cerr << text("sluice: with this message the prompt has ", tokens.size(),
@@ -142,9 +140,9 @@ class Run {
                         "; send a shorter one, or start anew with a larger --ctx\n");
       return;
     }
-    if (forgotten > 0) {
+    if (longer.size() < messages) {
       note(options_, text("the conversation fills the context of ", context, " tokens: the first ",
-                          forgotten, " of its messages are left out"));
+                          messages - longer.size(), " of its messages are left out"));
     }
     conversation = std::move(longer);
     conversation.add("assistant", generate(tokens));
@@ -153,13 +151,12 @@ class Run {
 
   // A conversation's tokens. What would leave no room for a reply loses its oldest turns until it
   // takes half of the context: what is left has to be read again, so that should be seldom.
-  std::vector<Token> remembered(Conversation& conversation, std::size_t& forgotten) const {
+  std::vector<Token> remembered(Conversation& conversation) const {
     const std::size_t context = plan_.workload.context_tokens;
     const std::size_t reply = std::min(options_.max_tokens, context / 4);
     std::vector<Token> tokens = conversation.encode();
     if (tokens.size() + reply <= context) return tokens;
     while (tokens.size() > context / 2 && conversation.forget_turn()) {
-      forgotten += 2;
       tokens = conversation.encode();
     }
     return tokens;
