@@ -1,4 +1,4 @@
-// The AVX-512 and AVX-VNNI instructions that layers/ uses, lane by lane: its kernels for them
+// The AVX-512 and AVX-VNNI instructions that layers/ uses, on plain vectors: its kernels for them
 // compile and run on any machine with AVX2, slowly, to be tested there. Included before everything
 // else. What each does: Intel's Intrinsics Guide, under the name it stands for.
 #pragma once
@@ -41,17 +41,17 @@ inline void store(float* to, F v) {
 }
 
 inline F broadcast(float x) {
-  return F{} + x;
+  return x - F{};  // not F{} + x, which makes 0 of -0
 }
 inline I broadcast(int x) {
   return bits<I>(Words{} + x);
 }
 
-// operation(half...) of the lower halves of vectors, and of the upper.
 template <typename Half>
 struct Halves {
   Half half[2];
 };
+// operation(half...) of the lower halves of vectors, and of the upper.
 template <typename To, typename Half, typename Operation, typename... Vector>
 inline To by_halves(const Operation& operation, const Vector&... v) {
   return bits<To>(Halves<decltype(operation(bits<Halves<Half>>(v).half[0]...))>{
