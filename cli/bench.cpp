@@ -51,6 +51,7 @@ class Bench {
     EngineOptions engine_options;
     engine_options.on_load = bar.updater();
     engine_options.stop = stop;
+    engine_options.graphs = !options.no_graphs;
     loaded_.emplace(model, plan_, target_, engine_options);
     for (const std::size_t tokens : options.prompt_tokens) add_cases(tokens);
   }

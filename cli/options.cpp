@@ -193,6 +193,8 @@ void add_bench(CLI::App& app, BenchOptions& o, Raw& raw) {
   app.add_option("--isa", o.isa,
                  "Compute with a lower instruction set: avx512-vnni, avx-vnni, avx2, baseline")
       ->type_name("NAME");
+  app.add_flag("--no-graphs", o.no_graphs,
+               "Hand a GPU's kernels over one by one, also where a pass can be one graph");
   app.add_option("--json", o.json_file, "Write limits and results as JSON")->type_name("FILE");
   app.add_flag("-q,--quiet", o.quiet, "No progress");
 }

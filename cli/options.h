@@ -80,6 +80,7 @@ struct BenchOptions {
   std::vector<std::size_t> sequences = {1, 4, 16};
   std::size_t max_tokens = 64;
   std::size_t repeats = 5;
+  bool no_graphs = false;
   std::size_t warm_up = 1;
   std::size_t drawn_layers = 0;  // 0: all
   std::string isa;               // empty: the best

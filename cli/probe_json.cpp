@@ -9,7 +9,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 3;
+constexpr int kFormat = 4;
 constexpr std::size_t kMostSamples = 64;
 constexpr std::size_t kMostSize = std::size_t{1} << 50;
 
@@ -97,6 +97,7 @@ Json compute_json(const ComputeRates& rates) {
   for (const Field& f : kRateFields) json[f.name] = rates.*f.value;
   for (const TableField& f : kSecondsTables) json[f.name] = rates.*f.table;
   json["step_seconds"] = rates.step_seconds;
+  json["graph_step_seconds"] = rates.graph_step_seconds;
   json["sequence_seconds"] = rates.sequence_seconds;
   json["share_beside_copies"] = rates.share_beside_copies;
   for (const KvType kv : kAllKvTypes) {
@@ -123,6 +124,7 @@ ComputeRates parse_compute(const Json& json) {
     rates.*f.value = unknown ? 0.0 : rate(json, f.name);
   }
   rates.step_seconds = seconds(json, "step_seconds");
+  rates.graph_step_seconds = seconds(json, "graph_step_seconds");
   rates.sequence_seconds = seconds(json, "sequence_seconds");
   for (const TableField& f : kSecondsTables) rates.*f.table = seconds_table(json, f.name);
   rates.share_beside_copies = number(json, "share_beside_copies", 0.01, 1.0);

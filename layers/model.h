@@ -25,6 +25,7 @@ struct PassShape {
   std::size_t first_row = 0;    // where its rows of logits begin among the workspace's
 
   std::size_t input_bytes(const ModelConfig& config) const;
+  bool operator==(const PassShape&) const = default;
 };
 
 // A PassShape's arrays inside a buffer, on either side of the link.

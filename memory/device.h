@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <new>
 #include <string>
@@ -36,6 +37,14 @@ class Stream {
   virtual void wait(Event& event) = 0;
   // Writes now_seconds() to `*seconds` when reached. Read it after an event recorded behind it.
   virtual void stamp(double* seconds) = 0;
+};
+
+// Work that was taken down from a stream once, to be given again as a whole, with the arguments
+// that it had. Made by a Device, which it must not outlive. What was launched ends even if it goes.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch(Stream& stream) = 0;
 };
 
 enum class Direction { kToDevice, kToHost };
@@ -84,6 +93,13 @@ class Device {
   // waits. `turn` is recorded behind it. A device that computes on the host's cores has a thread of
   // its own do it; for others the calling one waits for the stream, and has done it on return.
   virtual void call(Stream& stream, Event& turn, const HostWork& work) = 0;
+  // Takes down what `work` gives to `stream`: computation alone, of a kind that was done before.
+  // None of it is done yet. Null, and none of it is ever done, if the device has no graphs or no
+  // memory for one. It takes memory of its own, beside what is reserved.
+  virtual std::unique_ptr<Graph> capture(Stream& /*stream*/,
+                                         const std::function<void()>& /*work*/) {
+    return nullptr;
+  }
 };
 
 }  // namespace sluice

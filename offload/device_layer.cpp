@@ -74,6 +74,12 @@ void DeviceLayer::step() {
   ops_.add_bias(*stream_, {mixing_, 1, kActivationGroup, reinterpret_cast<const float*>(in_)});
 }
 
+std::unique_ptr<Graph> DeviceLayer::steps(std::size_t count) {
+  return device_.capture(*stream_, [&] {
+    for (std::size_t i = 0; i < count; ++i) step();
+  });
+}
+
 // Of weights that no product has read lately.
 ProductArgs DeviceLayer::next_product(DType type, std::size_t rows, std::size_t columns,
                                       std::size_t tokens, float* out, std::size_t out_stride) {

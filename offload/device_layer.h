@@ -49,6 +49,9 @@ class DeviceLayer {
 
   // The least that there is to do.
   void step();
+  // So many steps as a graph, for launch(); null where the device has none.
+  std::unique_ptr<Graph> steps(std::size_t count);
+  void launch(Graph& graph) { graph.launch(*stream_); }
   // All products of a layer, in kProductSteps; returns the bytes of their weights.
   static constexpr double kProductSteps = 4.0;
   std::size_t products(DType type, std::size_t tokens);

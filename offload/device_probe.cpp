@@ -16,9 +16,10 @@ namespace {
 constexpr double kRunSeconds = 4e-3;
 constexpr int kRuns = 3;
 constexpr std::size_t kMostCalls = 400;
-constexpr double kWarmUpSeconds = 0.1;  // until clocks are up
-constexpr double kSlowSeconds = 1e-3;   // of the small layer; a GPU takes a tenth of that
-constexpr double kStallSeconds = 0.5;   // no thread waits as long for a core
+constexpr std::size_t kGraphSteps = 256;  // as many as a model's pass has
+constexpr double kWarmUpSeconds = 0.1;    // until clocks are up
+constexpr double kSlowSeconds = 1e-3;     // of the small layer; a GPU takes a tenth of that
+constexpr double kStallSeconds = 0.5;     // no thread waits as long for a core
 
 // As models of eight billion weights have it, but for fewer key heads, as larger ones have them.
 DeviceLayerShape usual_shape() {
@@ -87,6 +88,10 @@ class DeviceProbe {
     } while (now_seconds() - begin < kWarmUpSeconds);
     ComputeRates rates;
     rates.step_seconds = step_seconds_ = time([&] { layer_.step(); });
+    if (const std::unique_ptr<Graph> graph = layer_.steps(kGraphSteps)) {
+      const double seconds = time([&] { layer_.launch(*graph); }) / kGraphSteps;
+      rates.graph_step_seconds = std::min(seconds, step_seconds_);
+    }
     for (const DType type : kAllDTypes) {
       rates.products[static_cast<std::size_t>(type)] = product_rate(type);
       on_done();

@@ -53,6 +53,9 @@ Engine::Engine(const ModelFile& file, const ModelLayout& layout, const Plan& pla
                                         options_.make_read_queue);
     if (warning_.empty()) warning_ = disk_->warning();
   }
+  if (options_.graphs && !options_.trace && plan_.fits_graph(1)) {
+    graph_ = std::make_unique<PassGraph>(device_, *compute_);
+  }
   for (const Step& step : schedule_.prologue) run_copy(step);
   load_seconds_ = now_seconds() - begin;
 }
@@ -190,6 +193,12 @@ void Engine::run(std::span<const Feed> feeds, const RowSink* sink) {
 }
 
 void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
+  if (has_graph(shape, top)) {
+    run_input(shape, staged);
+    graph_->launch();
+    if (shape.logit_rows > 0) fetch_summaries(shape);
+    return;
+  }
   const std::size_t route = plan_.route_of(shape.tokens);
   model_->begin_pass(shape, workspace_.input);
   if (disk_ != nullptr) disk_->begin_pass(shape.logit_rows > 0);
@@ -205,12 +214,9 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
   host_attended_ = !copies_cache;
   for (const Step& step : passes_[route][shape.logit_rows > 0]) {
     switch (step.kind) {
-      case StepKind::kInput: {
-        const std::size_t bytes = shape.input_bytes(layout_.config);
-        device_.copy(*compute_, Direction::kToDevice, workspace_.input, staged, bytes);
-        other_link_bytes_ += bytes;
+      case StepKind::kInput:
+        run_input(shape, staged);
         break;
-      }
       case StepKind::kCopy:
         run_copy(step);
         break;
@@ -229,16 +235,45 @@ void Engine::run_pass(const PassShape& shape, std::byte* staged, bool top) {
       case StepKind::kAttendCopied:
         run_attend_copied(step);
         break;
-      case StepKind::kLogits: {
+      case StepKind::kLogits:
         model_->summarise(*compute_, top);
-        fetch(reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
-              reinterpret_cast<const std::byte*>(workspace_.summaries + shape.first_row),
-              shape.logit_rows * sizeof(LogitsSummary), schedule_.last_piece());
+        fetch_summaries(shape);
         break;
-      }
     }
   }
   if (copies_cache) cache_slots_->end_pass();
+}
+
+// Whether the pass's computation can be given as a graph. Where it is of a pass like the one
+// before, that graph is made here.
+bool Engine::has_graph(const PassShape& shape, bool top) {
+  if (graph_ == nullptr || !plan_.fits_graph(shape.tokens)) return false;
+  // All that launches depend on: they meet keys in whole chunks, and find pages through the input.
+  PassShape alike = shape;
+  alike.keys = align_up(shape.keys, kChunkPages * kPageTokens);
+  alike.table_pages = plan_.largest_pass().table_pages;
+  const bool logits = shape.logit_rows > 0;
+  return graph_->has({alike, top}, [&] {
+    model_->begin_pass(alike, workspace_.input);
+    for (const Step& step : passes_[plan_.route_of(shape.tokens)][logits]) {
+      if (step.kind != StepKind::kCompute) continue;
+      const Piece& piece = schedule_.pieces[step.piece];
+      model_->run(*compute_, piece, weights_.units[piece.unit] + piece.begin_bytes);
+    }
+    if (logits) model_->summarise(*compute_, top);
+  });
+}
+
+void Engine::run_input(const PassShape& shape, const std::byte* staged) {
+  const std::size_t bytes = shape.input_bytes(layout_.config);
+  device_.copy(*compute_, Direction::kToDevice, workspace_.input, staged, bytes);
+  other_link_bytes_ += bytes;
+}
+
+void Engine::fetch_summaries(const PassShape& shape) {
+  fetch(reinterpret_cast<std::byte*>(host_summaries_ + shape.first_row),
+        reinterpret_cast<const std::byte*>(workspace_.summaries + shape.first_row),
+        shape.logit_rows * sizeof(LogitsSummary), schedule_.last_piece());
 }
 
 void Engine::run_copy(const Step& step) {

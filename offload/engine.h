@@ -19,6 +19,7 @@
 #include "offload/disk_stage.h"
 #include "offload/host_worker.h"
 #include "offload/loader.h"
+#include "offload/pass_graph.h"
 #include "offload/pass_input.h"
 #include "offload/plan.h"
 #include "offload/schedule.h"
@@ -33,6 +34,7 @@ struct EngineOptions {
   Progress on_feed;                         // tokens of one call of feed
   const std::atomic<bool>* stop = nullptr;  // looked at between passes
   bool trace = false;
+  bool graphs = true;                               // where a pass may be given as one
   ComputePace host_pace;                            // of the units that the host computes
   MakeReadQueue make_read_queue = ReadQueue::make;  // for what lies on the disk
 };
@@ -47,7 +49,8 @@ struct EngineCounters {
 };
 
 // Owns all memory of a run: the arena on the device, the weights in host memory, the pages. After
-// construction it takes no more of either, and a pass allocates nothing. Used by one thread.
+// construction it takes no more of either, and a pass allocates nothing, but for a graph that is
+// made. Used by one thread.
 class Engine {
  public:
   // Loads. Borrows all but the options. Throws Error{kOverBudget} if the device has less memory
@@ -97,6 +100,9 @@ class Engine {
   using RowSink = std::function<void(std::size_t feed, std::size_t token, std::size_t row)>;
   void run(std::span<const Feed> feeds, const RowSink* sink);
   void run_pass(const PassShape& shape, std::byte* staged, bool top);
+  bool has_graph(const PassShape& shape, bool top);
+  void run_input(const PassShape& shape, const std::byte* staged);
+  void fetch_summaries(const PassShape& shape);
   void run_copy(const Step& step);
   const std::byte* take_read(std::uint32_t piece);
   void run_compute(const Step& step);
@@ -146,6 +152,7 @@ class Engine {
   Half halves_[2];
   std::unique_ptr<CacheSlots> cache_slots_;  // null: there are none
   std::unique_ptr<Streamer> streamer_;       // goes before these, which its copies wait for
+  std::unique_ptr<PassGraph> graph_;         // null: passes are given step by step
   std::unique_ptr<Stream> compute_;  // goes first: it ends its work, which uses all of the above
   EngineCounters counters_;
   double load_seconds_ = 0.0;

@@ -65,7 +65,8 @@ struct ComputeRates {
   // ProductRate::kTokens[i]. Rotating, storing and beginning attention is told apart.
   ProductRate::Table element_seconds{};
   ProductRate::Table rotate_seconds{};
-  double step_seconds = 0.0;  // to hand over one operation
+  double step_seconds = 0.0;        // to hand over one operation
+  double graph_step_seconds = 0.0;  // of one in a graph; 0: not known, taken to be as long
   // For each piece that a product is cut into; [i] for ProductRate::kTokens[i].
   ProductRate::Table cut_seconds{};
   // While something is copied it computes at this share of its speed.

@@ -117,10 +117,24 @@ CacheTraffic cache_traffic(const KvLayout& layout, const Hardware& hardware, con
           .down_seconds = seconds(hardware.to_host, ceil_div(tokens, kPageTokens))};
 }
 
+namespace {
+
+// Handing operations over takes less where a pass is a graph.
+ComputeRates device_rates(const Plan& plan, const Hardware& hardware, const PassSize& size) {
+  ComputeRates rates = hardware.device;
+  if (rates.graph_step_seconds > 0.0 && plan.fits_graph(size.tokens)) {
+    rates.step_seconds = rates.graph_step_seconds;
+  }
+  return rates;
+}
+
+}  // namespace
+
 // Layers are alike: what one unit's pieces take, those of another of its shape take too.
 PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Schedule& schedule,
                           const Hardware& hardware, const PassSize& size) {
   PieceTable table;
+  const ComputeRates device = device_rates(plan, hardware, size);
   table.device.reserve(schedule.pieces.size());
   table.host.reserve(schedule.pieces.size());
   if (plan.host_kv.layers > 0) {
@@ -146,7 +160,7 @@ PieceTable predict_pieces(const ModelLayout& model, const Plan& plan, const Sche
       const auto predicted = [&](const ComputeRates& rates, const Piece& what) {
         return predict_piece(model, rates, plan.kv.type, what, size, attention);
       };
-      table.device.push_back(is_new ? predicted(hardware.device, piece) : table.device[known + i]);
+      table.device.push_back(is_new ? predicted(device, piece) : table.device[known + i]);
       if (!is_new) {
         table.host.push_back(table.host[known + i]);
       } else if (schedule.on_disk[begin]) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "layers/model.h"
+#include "layers/scratch.h"
 #include "layers/weights.h"
 #include "memory/kv_pages.h"
 #include "memory/units.h"
@@ -189,6 +190,11 @@ struct Plan {
   std::size_t streamed_bytes(const ModelLayout& model, std::size_t tokens) const;
   // Read from the disk in a pass that wants logits.
   std::size_t disk_bytes(const ModelLayout& model) const;
+  // Whether passes of so many tokens are computed on a GPU and nowhere else, from weights and pages
+  // that are there, by kernels of ours: the engine may give them as one graph.
+  bool fits_graph(std::size_t tokens) const {
+    return gpu && slots == 0 && !host_computes() && tokens <= kFewTokens;
+  }
   // Whether there is anything that the host computes, but for logits.
   bool host_computes() const { return host_tokens() > 0 || host_kv.layers > 0; }
   // Of logits that there is room for, on the device and in host memory: those that the last tokens

@@ -18,7 +18,7 @@ namespace {
 
 // The driver hands memory out in pages of this size.
 constexpr std::size_t kDevicePageBytes = 2_MiB;
-// Code that is loaded when it is first needed, after the context has been measured.
+// Code that is loaded when it is first needed, after the context has been measured; and a graph.
 constexpr std::size_t kLaterCodeBytes = 32_MiB;
 constexpr std::size_t kLargestChunkBytes = 1024_MiB;
 constexpr std::size_t kSmallestChunkBytes = 16_MiB;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -41,6 +42,8 @@ class DeviceCuda final : public Device {
   void copy(Stream& stream, Direction direction, std::byte* to, const std::byte* from,
             std::size_t bytes, Span* span = nullptr) override;
   void call(Stream& stream, Event& turn, const HostWork& work) override;
+  // Null where spans are timed, too: a stamp is of one pass.
+  std::unique_ptr<Graph> capture(Stream& stream, const std::function<void()>& work) override;
   // Registers the memory with the driver in chunks, as large as it takes them.
   std::string pin(std::byte* begin, std::size_t bytes) override;
   void unpin(std::byte* begin) override;

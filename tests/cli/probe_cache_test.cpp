@@ -56,6 +56,7 @@ MachineProbe some_probe() {
     r.attention_alone_operations_per_second = 0.0;
     r.cache_bytes_per_second = 4e11;
     r.step_seconds = 2e-6;
+    r.graph_step_seconds = 1e-6;
     r.rotate_seconds = ProductRate::in_proportion(3e-12);
   }
   p.rates.gpu = gpu;
@@ -87,6 +88,7 @@ TEST_CASE("probe cache: what is written is read again") {
   CHECK(read.rates.gpu->turn_seconds == 30e-6);
   CHECK(read.rates.gpu->compute[1].cache_bytes_per_second == 4e11);
   CHECK(read.rates.gpu->compute[1].step_seconds == 2e-6);
+  CHECK(read.rates.gpu->compute[1].graph_step_seconds == 1e-6);
   MachineProbe without = p;
   without.rates.gpu.reset();
   CHECK(!parse_probe(probe_json(without)).rates.gpu);

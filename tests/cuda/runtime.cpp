@@ -1,6 +1,7 @@
 // What tests say to the stand-in and ask of it.
 #include "tests/cuda/runtime.h"
 
+#include <algorithm>
 #include <exception>
 
 #include "memory/error.h"
@@ -47,6 +48,8 @@ std::vector<std::string> leaks(const Runtime& runtime) {
   }
   add_leaks(lines, runtime.live_events.size(), "event");
   add_leaks(lines, runtime.cublas_handles, "cuBLAS handle");
+  const auto runnable = std::ranges::count(runtime.runnable_graphs, true, &CUgraphExec_st::alive);
+  add_leaks(lines, runtime.live_graphs + static_cast<std::size_t>(runnable), "graph");
   return lines;
 }
 
@@ -94,6 +97,12 @@ std::size_t used_bytes() {
   return runtime.used_bytes;
 }
 
+std::size_t graph_launches() {
+  Runtime& runtime = Runtime::get();
+  const Lock lock(runtime.mutex);
+  return runtime.graph_launches;
+}
+
 std::size_t peak_bytes() {
   Runtime& runtime = Runtime::get();
   const Lock lock(runtime.mutex);
@@ -117,21 +126,29 @@ void host_writes(const void* begin, std::size_t bytes) {
 void enqueue_kernel(cudaStream_t stream, const char* name, std::function<void()> run,
                     std::span<const Touch> touches) {
   (void)call("cudaLaunchKernel", Needs::kContext, [&](Runtime& runtime, Lock&) {
+    Launch launch{text("kernel ", name), {touches.begin(), touches.end()}, std::move(run)};
+    if (CUstream_st* const captured = runtime.capturing(stream)) {
+      captured->captured->push_back(std::move(launch));
+      return cudaSuccess;
+    }
     CUstream_st* const found = runtime.stream(stream);
     if (found == nullptr) return cudaErrorInvalidResourceHandle;
-    const std::string kernel = text("kernel ", name);
-    Issue issue(runtime, *found, kernel);
-    bool good = true;
-    for (const Touch& touch : touches) good = issue.touch(touch) && good;
-    if (!good) return cudaSuccess;
-    issue.give([kernel, work = std::move(run)] {
-      try {
-        work();
-      } catch (const std::exception& error) {
-        complain(text(kernel, ": ", error.what()));
-      }
-    });
+    put(runtime, *found, launch);
     return cudaSuccess;
+  });
+}
+
+void put(Runtime& runtime, CUstream_st& stream, const Launch& launch) {
+  Issue issue(runtime, stream, launch.name);
+  bool good = true;
+  for (const Touch& touch : launch.touches) good = issue.touch(touch) && good;
+  if (!good) return;
+  issue.give([name = launch.name, run = launch.run] {
+    try {
+      run();
+    } catch (const std::exception& error) {
+      complain(text(name, ": ", error.what()));
+    }
   });
 }
 

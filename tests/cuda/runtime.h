@@ -59,6 +59,9 @@ void complain(const std::string& line);
 std::size_t used_bytes();
 std::size_t peak_bytes();
 
+// How often graphs were launched.
+std::size_t graph_launches();
+
 // What complaints call the stream, instead of "stream 1".
 void name_stream(cudaStream_t stream, const std::string& name);
 

@@ -1,6 +1,7 @@
 #include "tests/cuda/runtime_state.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "memory/error.h"
@@ -29,6 +30,15 @@ bool loses_device(cudaError_t error) {
   }
 }
 
+// What may wait for a stream, and so isn't to be called while one is captured.
+bool may_wait(std::string_view name) {
+  constexpr std::string_view kNames[] = {
+      "cudaMalloc",   "cudaFree",         "cudaHostAlloc",
+      "cudaFreeHost", "cudaHostRegister", "cudaHostUnregister",
+      "cudaMemcpy",   "cudaMemset",       "cudaDeviceSynchronize"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
 }  // namespace
 
 Runtime& Runtime::get() {
@@ -45,6 +55,8 @@ void Runtime::start(const Machine& made_believe) {
   used_bytes = 0;
   peak_bytes = 0;
   cublas_handles = 0;
+  live_graphs = 0;
+  graph_launches = 0;
   complaints.clear();
   last_error = cudaSuccess;
   add_stream(false).name = "the default stream";
@@ -55,6 +67,8 @@ void Runtime::stop() {
   events.clear();
   live_events.clear();
   streams.clear();
+  graphs.clear();
+  runnable_graphs.clear();
   regions.clear();
 }
 
@@ -69,6 +83,15 @@ cudaError_t Runtime::refusal(const char* name, Needs needs) {
       drain(*this);  // nothing runs any more: memory may go without being waited for
     }
     return error;
+  }
+  if (may_wait(name)) {
+    for (CUstream_st& each : streams) {
+      if (!each.captured) continue;
+      each.capture_broken = true;
+      complaints.add(text(name, "|captured"),
+                     text(name, " called while ", each.name, " is captured"));
+      return cudaErrorStreamCaptureUnsupported;
+    }
   }
   if (needs == Needs::kNothing) return cudaSuccess;
   const cudaError_t error = standing_error();
@@ -103,9 +126,21 @@ CUstream_st* Runtime::stream(cudaStream_t handle) {
   const auto found =
       std::ranges::find_if(streams, [&](const CUstream_st& each) { return &each == handle; });
   if (found == streams.end()) return nullptr;
+  if (found->captured) {
+    found->capture_broken = true;
+    complaints.add(text(found->name, "|captured"),
+                   text(found->name, " is captured, and given what isn't a kernel"));
+    return nullptr;
+  }
   if (found->alive) return handle;
   complaints.add(text(found->name, "|late"), text(found->name, " used after it was destroyed"));
   return nullptr;
+}
+
+CUstream_st* Runtime::capturing(cudaStream_t handle) {
+  const auto found = std::ranges::find_if(
+      streams, [&](const CUstream_st& each) { return &each == handle && each.captured; });
+  return found == streams.end() ? nullptr : handle;
 }
 
 CUevent_st* Runtime::event(cudaEvent_t handle) const {

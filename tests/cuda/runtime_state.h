@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_set>
@@ -17,6 +18,17 @@
 #include "tests/cuda/runtime_queue.h"
 #include "tests/cuda/runtime_regions.h"
 
+namespace sluice::fake_cuda {
+
+// A kernel with its arguments, to be put on a stream.
+struct Launch {
+  std::string name;
+  std::vector<Touch> touches;
+  std::function<void()> run;
+};
+
+}  // namespace sluice::fake_cuda
+
 // What the handles point to. They stay until the next reset, so that a late use is found.
 struct CUstream_st {
   std::string name;
@@ -24,6 +36,19 @@ struct CUstream_st {
   bool blocking;  // ordered with the default stream
   std::unique_ptr<sluice::fake_cuda::Queue> queue;
   sluice::fake_cuda::Clock clock;
+  bool alive = true;
+  // While it is captured: kernels that were launched; and whether something else was called.
+  std::optional<std::vector<sluice::fake_cuda::Launch>> captured = std::nullopt;
+  bool capture_broken = false;
+};
+
+struct CUgraph_st {
+  std::vector<sluice::fake_cuda::Launch> launches;
+};
+
+struct CUgraphExec_st {
+  std::vector<sluice::fake_cuda::Launch> launches;
+  std::size_t bytes;
   bool alive = true;
 };
 
@@ -85,8 +110,11 @@ struct Runtime {
   bool take(std::size_t bytes);
   std::size_t free_bytes() const;
 
-  // Null if it isn't one that can be used.
+  // Null if it isn't one that can be used. That it is captured, and what was to be done can't be
+  // taken down, is complained of.
   CUstream_st* stream(cudaStream_t handle);
+  // Null if it isn't captured.
+  CUstream_st* capturing(cudaStream_t handle);
   CUevent_st* event(cudaEvent_t handle) const;
   CUstream_st& add_stream(bool blocking);
 
@@ -97,6 +125,10 @@ struct Runtime {
   std::deque<CUstream_st> streams;  // the first is the default stream; never moved
   std::deque<CUevent_st> events;
   std::unordered_set<const CUevent_st*> live_events;
+  std::deque<CUgraph_st> graphs;
+  std::deque<CUgraphExec_st> runnable_graphs;
+  std::size_t live_graphs = 0;
+  std::size_t graph_launches = 0;
   std::vector<Failure> failures;
   cudaError_t device_error = cudaSuccess;  // what lost the device; until cudaDeviceReset
   bool has_context = false;
@@ -146,6 +178,9 @@ class Issue {
   std::shared_ptr<Operation> operation_;
   std::vector<OperationPtr> waits_;
 };
+
+// Puts a kernel on a stream, unless it touches memory that isn't there.
+void put(Runtime& runtime, CUstream_st& stream, const Launch& launch);
 
 // Why these bytes aren't to be used, empty if they are: freed, or not all of one region's.
 std::string fault(Runtime& runtime, const void* memory, std::size_t bytes);

@@ -73,6 +73,10 @@ goal_step() {
     "$(decode_speed 70b-q4_0-24GiB)" "$(decode_speed 70b-q4_0-24GiB-alone)"
   goal "70b resident decode, of memory" 70b-q4_0-all decode 512 80
   goal "8b resident decode, of memory" 8b-q4_0-all decode 512 80
+  times "1.1b resident decode with graphs, x without" 1 \
+    "$(decode_speed 1.1b-q4_0-all)" "$(decode_speed 1.1b-q4_0-steps)"
+  times "8b resident decode with graphs, x without" 1 \
+    "$(decode_speed 8b-q4_0-all)" "$(decode_speed 8b-q4_0-steps)"
   times "8b bf16 decode at 8 GiB, x Accelerate" 3 "$(decode_speed 8b-bf16-8GiB)" \
     "$(json_number "$scratch/accelerate.json" decode_tokens_per_second 1 2>/dev/null)"
 }
@@ -90,6 +94,7 @@ first_benches() {
     local tiny=(--prompt-tokens 8,24 --sequences 1,3 --max-tokens 2 --repeats 1 --warm-up 0)
     step bench 20 bench tiny-q4_0-all tiny q4_0 all "${tiny[@]}"
     step bench 20 bench tiny-f16-99MiB tiny f16 99MiB "${tiny[@]}"
+    step bench 20 bench tiny-q4_0-steps tiny q4_0 all "${tiny[@]}" --no-graphs
     return
   fi
   step bench 60 bench 8b-q4_0-all llama-3-8b q4_0 all "${many[@]}"
@@ -102,7 +107,11 @@ first_benches() {
 
 # Those that matter most come first: what time is too short for is skipped.
 more_benches() {
+  local one=(--prompt-tokens 512 --sequences 1 --max-tokens 64 --repeats 3)
   step peers 75 peer_step
+  step bench 20 bench 1.1b-q4_0-all tinyllama-1.1b q4_0 all "${one[@]}"
+  step bench 20 bench 1.1b-q4_0-steps tinyllama-1.1b q4_0 all "${one[@]}" --no-graphs
+  step bench 30 bench 8b-q4_0-steps llama-3-8b q4_0 all "${one[@]}" --no-graphs
   step bench 60 bench 70b-q4_k-24GiB llama-3-70b q4_k 24GiB "${few[@]}"
   step bench 75 bench 70b-q4_0-8GiB llama-3-70b q4_0 8GiB "${few[@]}"
   step bench 30 bench 8b-q4_k-all llama-3-8b q4_k all "${many[@]}"

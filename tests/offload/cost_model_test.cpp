@@ -87,6 +87,32 @@ TEST_CASE("cost model: waiting for copies costs what it is told to, where anythi
   CHECK(c.seconds(plan, fast_waits) - c.seconds(plan, fast_link) < 5e-3);
 }
 
+TEST_CASE(
+    "cost model: a pass that is a graph hands its operations over faster, and no other does") {
+  const Case c;
+  Plan plan = c.model.plan(c.workload, {});
+  plan.gpu = true;
+  const Schedule schedule = make_schedule(c.model.layout, plan);
+  Hardware hardware = test_hardware();
+  hardware.device.step_seconds = 3e-6;
+  const auto seconds = [&](const Plan& of, std::size_t tokens) {
+    return predict_pass_seconds(c.model.layout, of, make_schedule(c.model.layout, of), hardware,
+                                {tokens, 4, 1});
+  };
+  Plan streamed = c.plan();
+  streamed.gpu = true;
+  const double before = seconds(plan, 1);
+  const double many_before = seconds(plan, kFewTokens + 1);
+  const double streamed_before = seconds(streamed, 1);
+  hardware.device.graph_step_seconds = 1e-6;
+  // Of a layer: two norms, its products in four, rotation, attention and activation. Of the head:
+  // norm and product.
+  const auto steps = static_cast<double>(9 * c.model.layout.config.layers + 2);
+  CHECK(before - seconds(plan, 1) == doctest::Approx(steps * 2e-6));
+  CHECK(seconds(plan, kFewTokens + 1) == many_before);
+  CHECK(seconds(streamed, 1) == streamed_before);
+}
+
 TEST_CASE("cost model: a host's unit costs its turn, and its small copies delay those of weights") {
   const Case c;
   const Plan plan = c.plan(1);
