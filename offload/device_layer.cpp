@@ -10,7 +10,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::size_t kStagingBytes = 16_MiB;
+constexpr std::size_t kLayerStagingBytes = 16_MiB;
 
 // Any bits, but that a half, a bfloat16 and an f32 among them is finite and less than 2.
 void fill_with_numbers(std::byte* begin, std::size_t bytes) {
@@ -28,7 +28,7 @@ void fill_with_numbers(std::byte* begin, std::size_t bytes) {
 
 DeviceLayer::DeviceLayer(Device& device, Ops& ops, const DeviceLayerShape& shape, std::byte* memory,
                          std::size_t bytes)
-    : device_(device), ops_(ops), shape_(shape), staging_(kStagingBytes) {
+    : device_(device), ops_(ops), shape_(shape), staging_(kLayerStagingBytes) {
   const ModelConfig& c = shape.config;
   std::byte* at = memory;
   const auto take = [&](std::size_t size_bytes) {
@@ -53,13 +53,13 @@ DeviceLayer::DeviceLayer(Device& device, Ops& ops, const DeviceLayerShape& shape
   staging_.pin(device);
   fill_with_numbers(staging_.data(), staging_.size_bytes());
   const std::size_t used_bytes = static_cast<std::size_t>(region_ - memory) + region_bytes_;
-  for (std::size_t done = 0; done < used_bytes; done += kStagingBytes) {
+  for (std::size_t done = 0; done < used_bytes; done += kLayerStagingBytes) {
     device.copy(*stream_, Direction::kToDevice, memory + done, staging_.data(),
-                std::min(kStagingBytes, used_bytes - done));
+                std::min(kLayerStagingBytes, used_bytes - done));
   }
   finish();
   // Activations are zeros in any form: others have sums that must fit their values.
-  assert(in_bytes <= kStagingBytes);
+  assert(in_bytes <= kLayerStagingBytes);
   std::memset(staging_.data(), 0, in_bytes);
   device.copy(*stream_, Direction::kToDevice, in_, staging_.data(), in_bytes);
   finish();

@@ -67,7 +67,8 @@ TEST_CASE("plan: a shape is planned for a card without a file, and every byte is
   CHECK(decode_speed(plan) > 0.6 * 76.8e9 / off);
 }
 
-TEST_CASE("plan: what isn't named of a planned machine is the card's own, or the default") {
+TEST_CASE("plan: what isn't named of a planned machine is the card's own, or the default" *
+          doctest::test_suite("long")) {
   const std::vector<std::string> plain = {"llama-3-8b", "--gpu", "rtx-4090"};
   const std::string plan = plan_text(plain);
   CHECK(plan.find("ddr5-5600-2ch") != std::string::npos);
@@ -115,7 +116,8 @@ TEST_CASE("plan: files are planned for cards too, and links by name for sim") {
   CHECK(plan_text({"tiny"}).find("in place") != std::string::npos);
 }
 
-TEST_CASE("plan: what a host's memory has no room for waits on a disk") {
+TEST_CASE("plan: what a host's memory has no room for waits on a disk" *
+          doctest::test_suite("long")) {
   const auto plan = [](std::vector<std::string> more) {
     std::vector<std::string> arguments = {"llama-3-70b", "--weights", "f16", "--gpu",
                                           "rtx-3060",    "--vram",    "4GiB"};

@@ -120,7 +120,8 @@ TEST_CASE("plan: --host-units auto lets the host compute what pays") {
                 "--host-units");
 }
 
-TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memory add up") {
+TEST_CASE("plan: --host-cache leaves caches to the host, and both tables of memory add up" *
+          doctest::test_suite("long")) {
   const std::vector<std::string> context = {"--vram", "6GiB", "--ctx", "32768"};
   const auto cached = [&](const std::string& layers) {
     return planned(with(context, {"--host-cache", layers}));

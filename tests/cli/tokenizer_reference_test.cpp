@@ -19,10 +19,10 @@ namespace fs = std::filesystem;
 
 using Rows = std::vector<std::vector<Token>>;
 
-const fs::path kData = fs::path(SLUICE_SOURCE_DIR) / "tests/reference/data";
+const fs::path kTokenizerData = fs::path(SLUICE_SOURCE_DIR) / "tests/reference/data";
 
 nlohmann::json read_json(const char* name) {
-  return nlohmann::json::parse(std::ifstream(kData / name));
+  return nlohmann::json::parse(std::ifstream(kTokenizerData / name));
 }
 
 const std::vector<std::string>& lines() {
@@ -31,7 +31,7 @@ const std::vector<std::string>& lines() {
 }
 
 Rows read_rows(const std::string& name) {
-  std::ifstream file(kData / "tokens" / name, std::ios::binary);
+  std::ifstream file(kTokenizerData / "tokens" / name, std::ios::binary);
   const auto next = [&] {
     unsigned char bytes[2] = {};
     file.read(reinterpret_cast<char*>(bytes), 2);
@@ -56,7 +56,7 @@ void check_lines(const Tokenizer& tokenizer, const Rows& expected, std::size_t l
 }
 
 std::unique_ptr<Tokenizer> small_tokenizer(const std::string& name) {
-  return Tokenizer::make(ModelFile::open(kData / "tokens" / (name + ".gguf")));
+  return Tokenizer::make(ModelFile::open(kTokenizerData / "tokens" / (name + ".gguf")));
 }
 
 }  // namespace

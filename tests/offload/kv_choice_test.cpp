@@ -71,7 +71,8 @@ TEST_CASE("kv choice: without a list as ever, with one those of it, the most exa
         std::vector{KvType::kF16, KvType::kQ8_0});
 }
 
-TEST_CASE("budgeter: of several types of cache none alone is faster, nor takes less") {
+TEST_CASE("budgeter: of several types of cache none alone is faster, nor takes less" *
+          doctest::test_suite("long")) {
   std::mt19937 random(7);
   std::size_t quantised = 0;
   std::size_t halves = 0;

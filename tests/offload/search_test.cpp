@@ -248,7 +248,8 @@ TEST_CASE("search: within 2 % of the best of all plans, in many cases" *
   compare_with_all(cases == nullptr ? 20 : std::strtoul(cases, nullptr, 10), 2);
 }
 
-TEST_CASE("search: more memory is never predicted to be slower, but for what the search misses") {
+TEST_CASE("search: more memory is never predicted to be slower, but for what the search misses" *
+          doctest::test_suite("long")) {
   check_more_memory(1, 10);
 }
 

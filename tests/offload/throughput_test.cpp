@@ -80,7 +80,8 @@ TEST_CASE("throughput: for latency all sequences are worked on at once, or the l
   CHECK(testing::failure_of([&] { plan(Goal::kThroughput); }).kind == ErrorKind::kOverBudget);
 }
 
-TEST_CASE("what if: more memory is never told to be slower, and the runner-up is of another kind") {
+TEST_CASE("what if: more memory is never told to be slower, and the runner-up is of another kind" *
+          doctest::test_suite("long")) {
   std::mt19937 random(10);
   std::size_t runners_up = 0;
   for (int i = 0; i < 12; ++i) {
