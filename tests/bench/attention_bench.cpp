@@ -18,7 +18,7 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kKeys = 2048;
-constexpr std::size_t kBeyondCaches = 256_MiB;
+constexpr std::size_t kFarBytes = 256_MiB;
 
 struct Case {
   KvType type;
@@ -37,7 +37,7 @@ class Heads {
                 .kv_heads = 1,
                 .head_dim = c.head_dim,
                 .pages = kKeys / kPageTokens},
-        count_(c.far ? kBeyondCaches / layout_.total_bytes() : 1),
+        count_(c.far ? kFarBytes / layout_.total_bytes() : 1),
         bytes_(count_ * layout_.total_bytes()) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
