@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "layers/cuda/cublas_library.h"
@@ -191,10 +192,7 @@ cudaError_t put(fake::Runtime& runtime, cublasHandle_t handle, const Product& pr
       touches_of(product.c, sizeof(float), product.m, product.n, product.c_stride, true);
   touches.insert(touches.end(), c.begin(), c.end());
   touches.push_back(writes(handle->workspace, handle->workspace_bytes));
-  fake::Issue issue(runtime, *stream, "kernel gemm");
-  bool good = true;
-  for (const Touch& touch : touches) good = issue.touch(touch) && good;
-  if (good) issue.give([product] { run(product); });
+  fake::put(runtime, *stream, {"kernel gemm", std::move(touches), [product] { run(product); }});
   return cudaSuccess;
 }
 

@@ -48,8 +48,9 @@ std::vector<std::string> leaks(const Runtime& runtime) {
   }
   add_leaks(lines, runtime.live_events.size(), "event");
   add_leaks(lines, runtime.cublas_handles, "cuBLAS handle");
-  const auto runnable = std::ranges::count(runtime.runnable_graphs, true, &CUgraphExec_st::alive);
-  add_leaks(lines, runtime.live_graphs + static_cast<std::size_t>(runnable), "graph");
+  const auto graphs = std::ranges::count(runtime.graphs, true, &CUgraph_st::alive) +
+                      std::ranges::count(runtime.runnable_graphs, true, &CUgraphExec_st::alive);
+  add_leaks(lines, static_cast<std::size_t>(graphs), "graph");
   return lines;
 }
 

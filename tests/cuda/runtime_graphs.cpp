@@ -2,8 +2,6 @@
 #include <string>
 #include <utility>
 
-#include "memory/error.h"
-#include "memory/units.h"
 #include "tests/cuda/runtime_state.h"
 
 namespace fake = sluice::fake_cuda;
@@ -11,7 +9,6 @@ using fake::call;
 using fake::Lock;
 using fake::Needs;
 using fake::Runtime;
-using sluice::text;
 
 namespace {
 
@@ -43,7 +40,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
     stream->captured.reset();
     if (broken) return cudaErrorStreamCaptureInvalidated;
     *graph = &runtime.graphs.emplace_back(CUgraph_st{std::move(launches)});
-    ++runtime.live_graphs;
     return cudaSuccess;
   });
 }
@@ -51,7 +47,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* graph, cudaGraph_t captured,
                                           unsigned long long /*flags*/) {
   return call("cudaGraphInstantiate", Needs::kContext, [&](Runtime& runtime, Lock&) {
-    if (graph == nullptr || captured == nullptr) return cudaErrorInvalidValue;
+    if (graph == nullptr || captured == nullptr || !captured->alive) return cudaErrorInvalidValue;
     const std::size_t bytes = captured->launches.size() * kNodeBytes;
     if (!runtime.take(bytes)) return cudaErrorMemoryAllocation;
     *graph = &runtime.runnable_graphs.emplace_back(CUgraphExec_st{captured->launches, bytes});
@@ -84,10 +80,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  return call("cudaGraphDestroy", Needs::kContext, [&](Runtime& runtime, Lock&) {
-    if (graph == nullptr || runtime.live_graphs == 0) return cudaErrorInvalidValue;
+  return call("cudaGraphDestroy", Needs::kContext, [&](Runtime&, Lock&) {
+    if (graph == nullptr || !graph->alive) return cudaErrorInvalidValue;
+    graph->alive = false;
     graph->launches.clear();
-    --runtime.live_graphs;
     return cudaSuccess;
   });
 }

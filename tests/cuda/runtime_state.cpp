@@ -55,7 +55,6 @@ void Runtime::start(const Machine& made_believe) {
   used_bytes = 0;
   peak_bytes = 0;
   cublas_handles = 0;
-  live_graphs = 0;
   graph_launches = 0;
   complaints.clear();
   last_error = cudaSuccess;

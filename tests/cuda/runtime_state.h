@@ -44,6 +44,7 @@ struct CUstream_st {
 
 struct CUgraph_st {
   std::vector<sluice::fake_cuda::Launch> launches;
+  bool alive = true;
 };
 
 struct CUgraphExec_st {
@@ -127,7 +128,6 @@ struct Runtime {
   std::unordered_set<const CUevent_st*> live_events;
   std::deque<CUgraph_st> graphs;
   std::deque<CUgraphExec_st> runnable_graphs;
-  std::size_t live_graphs = 0;
   std::size_t graph_launches = 0;
   std::vector<Failure> failures;
   cudaError_t device_error = cudaSuccess;  // what lost the device; until cudaDeviceReset
